@@ -1,0 +1,148 @@
+"""Fields of parts: one declaration is hyper-parameter, command-line option, cache key and table column."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from matlabel_bench.errors import UsageError, near
+
+KeyRule = Literal["value", "file", "none"]
+
+
+def knob(
+    default: Any,
+    help: str,  # noqa: A002 - the name argparse and every reader expect
+    *,
+    choices: Sequence[Any] | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    key: KeyRule = "value",
+) -> Any:
+    """A dataclass field of a part.
+
+    Args:
+        default: immutable default value.
+        help: one line for `bench show`, with unit and source (paper equation, reference repository).
+        choices: allowed values, if they can be listed.
+        low, high: inclusive bounds for numbers.
+        key: what enters the cache key: the value; the SHA-256 of the file the value names ("file"; a path that
+            moves changes nothing, another content does); or nothing ("none": where things lie and on which
+            device they run, never what is computed).
+    """
+    meta = {"help": help, "choices": tuple(choices) if choices else None, "low": low, "high": high, "key": key}
+    return dataclasses.field(default=default, metadata=meta)
+
+
+def key_fields(part: Any) -> dict[str, Any]:
+    """The fields of a part that enter its cache key, as JSON-ready values.
+
+    Raises:
+        UsageError: a field with key="file" names a file that cannot be read.
+    """
+    out: dict[str, Any] = {}
+    for field in dataclasses.fields(part):
+        rule = field.metadata.get("key", "value")
+        value = getattr(part, field.name)
+        if rule == "none":
+            continue
+        out[field.name] = _digest(value, field.name) if rule == "file" and value else plain(value)
+    return out
+
+
+def plain(value: Any) -> Any:
+    """Tuples to lists, paths to strings; the rest must already be JSON."""
+    if isinstance(value, tuple | list):
+        return [plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def canonical(value: Any) -> str:
+    """One JSON text for one value: the only form that is ever hashed."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _digest(path: str, field: str) -> str:
+    try:
+        with Path(path).open("rb") as handle:
+            return "sha256:" + hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as err:
+        raise UsageError(
+            f"{field} to name a readable file",
+            f"{path} ({err.strerror})",
+            f"give the path of an existing file for {field}",
+        ) from err
+
+
+def build(cls: type, values: dict[str, Any], who: str) -> Any:
+    """An instance of the frozen dataclass `cls` from field values, which may be strings from a command line.
+
+    Raises:
+        UsageError: an unknown field (near misses named), a value of the wrong type, out of bounds or not a choice.
+    """
+    known = {f.name: f for f in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    ready: dict[str, Any] = {}
+    for name, raw in values.items():
+        if name not in known:
+            raise UsageError(f"a field of {who}", f"{name!r}", near(name, known))
+        ready[name] = _coerce(raw, hints[name], f"{who}.{name}")
+        _bounds(ready[name], known[name].metadata, f"{who}.{name}")
+    return cls(**ready)
+
+
+def _bounds(value: Any, meta: Any, who: str) -> None:
+    choices, low, high = meta.get("choices"), meta.get("low"), meta.get("high")
+    if choices is not None and value is not None and value not in choices:
+        raise UsageError(
+            f"{who} to be one of {', '.join(map(repr, choices))}", repr(value), near(str(value), map(str, choices))
+        )
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, int | float) and not isinstance(number, bool):
+            if low is not None and number < low:
+                raise UsageError(f"{who} of at least {low}", repr(value), f"choose {who} >= {low}")
+            if high is not None and number > high:
+                raise UsageError(f"{who} of at most {high}", repr(value), f"choose {who} <= {high}")
+
+
+def _coerce(raw: Any, hint: Any, who: str) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if raw is None or (isinstance(raw, str) and raw.lower() in ("none", "")):
+            return None
+        return _coerce(raw, next(a for a in args if a is not type(None)), who)
+    if origin is tuple:
+        items = [p for p in raw.split(",") if p.strip()] if isinstance(raw, str) else raw
+        if not isinstance(items, list | tuple):
+            raise UsageError(f"{who} to be a list", repr(raw), "separate the values by commas")
+        return tuple(_coerce(i, args[0], who) for i in items)
+    if origin is Literal:
+        return raw
+    return _scalar(raw, hint, who)
+
+
+def _scalar(raw: Any, hint: Any, who: str) -> Any:
+    try:
+        if hint is bool:
+            if isinstance(raw, bool):
+                return raw
+            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[str(raw).lower()]
+        if hint is int:
+            if isinstance(raw, float) and not raw.is_integer():
+                raise ValueError
+            return int(raw)
+        if hint is float:
+            return float(raw)
+        return str(raw).strip() if isinstance(raw, str) else str(raw)
+    except (ValueError, KeyError, TypeError) as err:
+        raise UsageError(
+            f"{who} to be {getattr(hint, '__name__', hint)}",
+            repr(raw),
+            f"give a {getattr(hint, '__name__', hint)} for {who}",
+        ) from err

@@ -1,0 +1,146 @@
+"""Kind + name -> part, with the package each part came from. Built-ins and strangers enter by the same road.
+
+Plugins are packages with an entry point in the group `matlabel_bench`; `MATLABEL_BENCH_BLOCK=name,name` leaves the
+named entry points out, so that a broken plugin can be switched off without uninstalling it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import pluggy
+
+from matlabel_bench.errors import MissingPart, UsageError, near
+from matlabel_bench.fields import build
+from matlabel_bench.spec import KINDS, PROJECT, Hooks, implements
+
+BLOCK = "MATLABEL_BENCH_BLOCK"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A registered part: its class and where it came from."""
+
+    kind: str
+    name: str
+    cls: type
+    origin: str
+    """Distribution and version, e.g. `matlabel-bench 0.1.0`."""
+
+    @property
+    def summary(self) -> str:
+        return (self.cls.__doc__ or "").strip().splitlines()[0] if self.cls.__doc__ else ""
+
+
+class Registry:
+    """All parts of this process. `add` while plugins load, then frozen."""
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[str, str], Entry] = {}
+        self._origin = "this session"
+        self._frozen = False
+
+    def add(self, kind: str, name: str, cls: type) -> None:
+        """Register the frozen dataclass `cls` as `name`.
+
+        Raises:
+            UsageError: unknown kind, taken name, not a frozen dataclass, a method of the protocol missing,
+                or the registry is already frozen.
+        """
+        who = f"{kind} {name!r} from {self._origin}"
+        if self._frozen:
+            raise UsageError(
+                "parts to be registered in matlabel_register", f"{who} after start", "move the call into the hook"
+            )
+        if kind not in KINDS:
+            raise UsageError("a known kind of part", f"{kind!r} for {name!r} from {self._origin}", near(kind, KINDS))
+        if (kind, name) in self._entries:
+            other = self._entries[kind, name].origin
+            raise UsageError(
+                f"a new name for a {kind}",
+                f"{who}, already registered by {other}",
+                f"rename it, or set {BLOCK} to switch one plugin off",
+            )
+        if not dataclasses.is_dataclass(cls) or not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+            raise UsageError("a part to be a frozen dataclass", who, "decorate the class with @dataclass(frozen=True)")
+        if lacking := list(implements(kind, cls)):
+            raise UsageError(
+                f"a {kind} to have {', '.join(lacking)}",
+                f"{who} without",
+                "see matlabel_bench/spec.py for the protocol",
+            )
+        self._entries[kind, name] = Entry(kind, name, cls, self._origin)
+
+    def get(self, kind: str, name: str) -> Entry:
+        """Raises MissingPart, with near misses, where nothing of that name is registered."""
+        try:
+            return self._entries[kind, name]
+        except KeyError:
+            names = [n for k, n in self._entries if k == kind]
+            raise MissingPart(f"a registered {kind}", f"{name!r}", near(name, names)) from None
+
+    def make(self, kind: str, name: str, **fields: Any) -> Any:
+        """An instance with the given fields, checked (UsageError) and converted from strings where needed."""
+        return build(self.get(kind, name).cls, fields, name)
+
+    def name_of(self, part: Any) -> str:
+        """The registered name of a part's class."""
+        return next(e.name for e in self if e.cls is type(part))
+
+    def find(self, name: str) -> list[Entry]:
+        """Every part of that name, of whatever kind. Raises UsageError where there is none."""
+        if "/" in name:
+            kind, _, name = name.partition("/")
+            return [self.get(kind, name)]
+        if found := [e for e in self if e.name == name]:
+            return found
+        raise UsageError("the name of a part", f"{name!r}", near(name, {e.name for e in self}))
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(sorted(self._entries.values(), key=lambda e: (KINDS.index(e.kind), e.name)))
+
+    def freeze(self) -> None:
+        self._frozen = True
+
+    def load(self, manager: pluggy.PluginManager, entry: EntryPoint) -> None:
+        """Let one entry point register its parts; errors name the plugin and the way to switch it off."""
+        dist = entry.dist
+        self._origin = f"{dist.name} {dist.version}" if dist else entry.value
+        try:
+            module = entry.load()
+            manager.register(module, name=entry.name)
+            hook = manager.subset_hook_caller(
+                "matlabel_register", [m for _, m in manager.list_name_plugin() if m is not None and m is not module]
+            )
+            hook(registry=self)
+        except UsageError:
+            raise
+        except Exception as err:
+            raise UsageError(
+                f"plugin {entry.name!r} ({self._origin}) to load",
+                f"{type(err).__name__}: {err}",
+                f"repair or uninstall it, or set {BLOCK}={entry.name} to go on without it",
+            ) from err
+
+
+@lru_cache(maxsize=1)
+def start() -> tuple[Registry, pluggy.PluginManager]:
+    """The registry and the hooks, with every installed plugin loaded; once in a process."""
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(Hooks)
+    registry = Registry()
+    blocked = {b.strip() for b in os.environ.get(BLOCK, "").split(",") if b.strip()}
+    found = {e.name: e for e in entry_points(group=PROJECT)}
+    if unknown := blocked - set(found):
+        raise UsageError(f"{BLOCK} to name entry points", ", ".join(sorted(unknown)), near(min(unknown), found))
+    for name in sorted(set(found) - blocked):
+        registry.load(manager, found[name])
+    manager.check_pending()
+    registry.freeze()
+    return registry, manager

@@ -1,0 +1,131 @@
+"""The protocols of the parts and the hooks a plugin may implement: the public promise of this project.
+
+A part is a frozen dataclass whose fields are declared with `knob`. Constructing one is cheap: torch, mmengine,
+pymatting and pydensecrf are imported inside `fit` and `open`. Class attributes say what fields cannot:
+
+    version: ClassVar[int]              raise it when the same fields give another result; it enters the cache key
+    supervision: ClassVar[tuple[str, ...]]   what it learned from beyond image tags, e.g. ("saliency",); default ()
+    trains: ClassVar[bool]              whether `fit` must run before `open`; default False
+    cost: ClassVar[float]               rough seconds for a 375x500 image on one core, for `bench plan`; default 0.1
+    published_in: ClassVar[str]         the paper, for `bench show`
+
+`fit(..., out, seed)` writes weights into the folder `out`, which may hold what an interrupted call left there
+(checkpoints, from which it continues). `open(out, ...)` returns the live function; it is called once in each worker.
+A field named `device` with key="none" receives the run's --device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import pluggy
+
+from matlabel_bench.types import Alpha, Cams, Image, Label, Scores, Split, Tags, Trimap
+
+if TYPE_CHECKING:
+    from matlabel_bench.registry import Registry
+
+PROJECT = "matlabel_bench"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+KINDS = ("dataset", "cam", "matting", "refiner", "segmenter")
+
+MaskReader = Callable[[str], Label]
+"""Image id -> ground-truth mask, h w, 0..N with 255 ignored. Only `score` ever holds one."""
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Images with tags. Its folder is a field `root` with key="none": where files lie never enters a cache key."""
+
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes 1..N, without background."""
+
+    def split_names(self) -> tuple[str, ...]:
+        """The splits that exist on disk."""
+
+    def split(self, name: str) -> Split:
+        """Samples of a split in a fixed order. Raises DataError for a split that is absent or malformed."""
+
+    def masks(self, name: str) -> MaskReader | None:
+        """A reader of the split's masks, None where it has none. The reader raises DataError for a bad mask."""
+
+    def mask_files(self, name: str) -> Mapping[str, Path]:
+        """Image id -> mask file, for the fingerprint of a score; empty where the split has no masks."""
+
+
+@runtime_checkable
+class CamGenerator(Protocol):
+    """Class activation maps from tags. `fit` sees images and tags only."""
+
+    def fit(self, train: Split, out: Path, seed: int) -> None:
+        """Train and leave everything `open` needs in `out`."""
+
+    def open(self, out: Path) -> Callable[[Image, Tags], Cams]:
+        """The live generator. Its maps are in [0, 1], each channel scaled to maximum 1 (or all zero)."""
+
+
+@runtime_checkable
+class Matting(Protocol):
+    """Alpha from a trimap. All classes of an image arrive together, because they share the image's Laplacian."""
+
+    def open(self, out: Path | None) -> Callable[[Image, Trimap], Alpha]:
+        """The live solver. It raises MattingFailed where it cannot solve; within 0.01 of the trimap where known."""
+
+
+@runtime_checkable
+class Refiner(Protocol):
+    """Better labels from scores."""
+
+    def fit(self, train: Split, scores: Mapping[str, Scores], out: Path, seed: int) -> None:
+        """Train on the scores of every sample (read lazily by image id)."""
+
+    def open(self, out: Path | None) -> Callable[[Image, Tags, Scores], Scores | Label]:
+        """The live refiner."""
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """A segmentation network trained on pseudo-labels."""
+
+    def fit(self, train: Split, labels: Mapping[str, Label], out: Path, seed: int) -> None:
+        """Train on pseudo-labels (read lazily by image id)."""
+
+    def open(self, out: Path) -> Callable[[Image], Label]:
+        """The live segmenter."""
+
+
+PROTOCOLS: dict[str, type] = {
+    "dataset": Dataset,
+    "cam": CamGenerator,
+    "matting": Matting,
+    "refiner": Refiner,
+    "segmenter": Segmenter,
+}
+
+
+class Hooks:
+    """What a plugin module may implement with `matlabel_bench.spec.hookimpl`."""
+
+    @hookspec
+    def matlabel_register(self, registry: Registry) -> None:
+        """Called once at start: register parts with `registry.add(kind, name, cls)`."""
+
+    @hookspec
+    def matlabel_stage_done(self, stage: str, key: str, folder: Path, record: Mapping[str, Any]) -> None:
+        """Called in the main process after a stage was computed (not when it was found in the store)."""
+
+    @hookspec
+    def matlabel_columns(self, cell: Mapping[str, Any]) -> Mapping[str, Any] | None:  # type: ignore[empty-body]
+        """Extra columns for a cell's line in `extra.csv`, e.g. energy used; None for none."""
+
+
+def implements(kind: str, cls: type) -> Iterator[str]:
+    """The methods of the kind's protocol that `cls` lacks."""
+    needed = {n for n in vars(PROTOCOLS[kind]) if not n.startswith("_")}
+    if not getattr(cls, "trains", False):
+        needed -= {"fit"}
+    yield from sorted(n for n in needed if not callable(getattr(cls, n, None)))
