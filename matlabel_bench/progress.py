@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,7 +23,7 @@ def report(folder: Path, progress: Progress) -> None:
     """Say where the work in `folder` stands. Cheap enough for every step; a reader never sees half a line."""
     part = folder / (NAME + ".part")
     part.write_text(json.dumps(asdict(progress)))
-    os.replace(part, folder / NAME)
+    part.replace(folder / NAME)
 
 
 def look(folder: Path) -> Progress | None:
