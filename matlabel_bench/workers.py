@@ -1,0 +1,85 @@
+"""The one seam for parallel work: images over processes of one thread each, trainings as processes of their own.
+
+Threads inside one image cost more than they bring, and they change results in the last bits; so every worker is pinned
+to one thread, and results do not depend on how many workers there are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, TypeVar
+
+from matlabel_bench.errors import UsageError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+def pin_threads(count: int = 1) -> None:
+    """Fix the threads of this process's numeric libraries; effective before they are imported, and in children."""
+    for name in THREAD_VARIABLES:
+        os.environ[name] = str(count)
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Workers:
+    """Maps functions over images. `scheduler` is the address of a Dask cluster, None for this machine's cores."""
+
+    def __init__(self, count: int, scheduler: str | None = None) -> None:
+        self.count = max(1, count)
+        self.scheduler = scheduler
+
+    def map(
+        self, work: Callable[[Sequence[Item]], Result], items: Sequence[Item], *, inline: bool = False, limit: int = 0
+    ) -> Iterator[Result]:
+        """`work` over chunks of `items`, results as they come.
+
+        Args:
+            work: picklable; called with a chunk, in a worker process.
+            inline: stay in this process (work on a GPU: one process feeds it best).
+            limit: use at most so many workers (0: all), to leave cores to trainings that run beside.
+        """
+        count = min(self.count, limit) if limit else self.count
+        chunks = split(items, count if self.scheduler is None else 64)
+        if inline or not chunks or (count == 1 and self.scheduler is None):
+            yield from (work(chunk) for chunk in chunks)
+            return
+        from joblib import Parallel, delayed
+
+        with self._backend():
+            jobs = -1 if self.scheduler else count
+            yield from Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(work)(chunk) for chunk in chunks)
+
+    def _backend(self) -> AbstractContextManager[Any]:
+        from joblib import parallel_config
+
+        if self.scheduler is None:
+            return parallel_config(backend="loky", inner_max_num_threads=1)
+        try:
+            from dask.distributed import Client
+        except ImportError as err:
+            raise UsageError(
+                "Dask for --scheduler", "no package dask.distributed", "pip install 'matlabel-bench[cluster]'"
+            ) from err
+        Client(self.scheduler, timeout="20s")
+        return parallel_config(backend="dask")
+
+
+def split(items: Sequence[Item], workers: int) -> list[Sequence[Item]]:
+    """Chunks small enough that no worker idles long at the end, large enough that sending them costs nothing."""
+    size = max(1, min(16, len(items) // (workers * 4) or 1))
+    return [items[i : i + size] for i in range(0, len(items), size)]
