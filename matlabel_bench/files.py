@@ -1,0 +1,22 @@
+"""Whole files or none: what a reader finds under a name is never half written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write under a temporary name beside `path`, then rename; makes the folder. Raises OSError where that fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, content: str) -> None:
+    """`write_bytes` in UTF-8 with line ends as given."""
+    write_bytes(path, content.encode("utf-8"))
