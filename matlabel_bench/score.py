@@ -129,7 +129,7 @@ class Tallies:
     def load(cls, path: Path) -> Tallies:
         """Read what `save` wrote. Raises DataError for a file that is absent, damaged or of other content."""
         try:
-            with np.load(path, allow_pickle=False) as found:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as found:
                 arrays = {n: found[n] for n in found.files}
             ids = tuple(arrays.pop("ids").tolist())
             return cls(ids, int(arrays.pop("classes")), pooled=arrays.pop("pooled", None), **arrays)
@@ -144,8 +144,9 @@ class Tallies:
     def _predicted(self, threshold: float | None) -> np.ndarray:
         if self.pooled is None:
             return self.winner
-        step = -1 if threshold is None else round(threshold * 100)
-        if not 0 <= step < len(THRESHOLDS) or threshold is None or abs(threshold * 100 - step) > 1e-4:
+        steps = float("nan") if threshold is None else threshold * 100
+        step = np.rint(steps)
+        if not (abs(steps - step) <= 1e-4 and 0 <= step < len(THRESHOLDS)):
             raise UsageError("a threshold of 0.00, 0.01, ... 0.99", repr(threshold), "round it to two digits")
         return np.where(self.bin > step, self.winner, 0)
 
