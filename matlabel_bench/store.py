@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from matlabel_bench.errors import DataError, UsageError
+from matlabel_bench.files import write_bytes
 
 DONE, RECORD, FILES = "done.json", "record.json", "files"
 
@@ -171,16 +172,6 @@ def digest(path: Path) -> str:
     """BLAKE2b-128 of a file's bytes, hexadecimal."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write under a temporary name and rename: a reader sees the whole file or none."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -1,0 +1,273 @@
+"""A table becomes jobs: one job a stage and a key, shared prefixes once, with a forecast before anything runs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from matlabel_bench import fields, registry
+from matlabel_bench.cells import ThresholdRule
+from matlabel_bench.console import clock
+from matlabel_bench.config import Column, Experiment, Row, Table
+from matlabel_bench.errors import BenchError, MissingPart
+from matlabel_bench.fingerprint import Fingerprints
+from matlabel_bench.store import Slot, Store
+from matlabel_bench.types import Split
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VERSION = 1
+"""Raise when a core stage (trimap, label, score) gives another result for the same inputs; it enters every key."""
+SECONDS = {"trimap": 0.02, "threshold": 0.02, "score": 0.03}
+"""Of a 375x500 image on one core, for stages of the core; parts say theirs in `cost` and `fit_cost`."""
+BYTES = {"maps": 12_000, "trimap": 4_000, "alpha": 60_000, "refine": 5_000, "score": 2_000, "threshold": 1}
+"""Of a 375x500 image; a training's weights are counted with 100 MB."""
+REFERENCE_PIXELS = 375 * 500
+
+
+@dataclass(eq=False)
+class Job:
+    """One stage with one key. Jobs are made by `Plan.job`, which makes each key only once."""
+
+    stage: str
+    name: str
+    part: Any
+    split: Split
+    seed: int | None
+    inputs: Mapping[str, Job]
+    spec: Mapping[str, Any]
+    """What the key is the digest of, in words."""
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        self.key = hashlib.sha256(fields.canonical(self.spec).encode()).hexdigest()[:32]
+
+    @property
+    def label(self) -> str:
+        """How progress and errors call the job."""
+        seed = f", seed {self.seed}" if self.stage == "fit" else ""
+        return f"{self.stage} {self.name}{seed}" if self.name else self.stage
+
+    def upstream(self) -> Iterator[Job]:
+        """This job and everything it needs, inputs first, each once."""
+        seen: dict[str, Job] = {}
+
+        def walk(job: Job) -> None:
+            if job.key not in seen:
+                for other in job.inputs.values():
+                    walk(other)
+                seen[job.key] = job
+
+        walk(self)
+        yield from seen.values()
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """Where one cell's number comes from: a score a seed, and the job that chooses its threshold, if any."""
+
+    table: Table
+    row: Row
+    column: Column
+    rule: ThresholdRule = "none"
+    fixed: float | None = None
+    scores: tuple[Job, ...] = ()
+    choosers: tuple[Job, ...] = ()
+    """For a mask-free or an oracle threshold: the job that chooses it, one a seed."""
+    seeds: tuple[Job, ...] = ()
+    """Scores of the row's seed at all thresholds, one a seed: the curve."""
+    supervision: str = ""
+    missing: str = ""
+
+
+@dataclass
+class Plan:
+    """The jobs of an experiment in an order that respects their inputs, and the cells they serve."""
+
+    experiment: Experiment
+    store: Store
+    jobs: dict[str, Job] = field(default_factory=dict)
+    cells: list[CellPlan] = field(default_factory=list)
+
+    def job(
+        self, stage: str, name: str, part: Any, split: Split, seed: int | None, inputs: Mapping[str, Job], **more: Any
+    ) -> Job:
+        """The job of this description; an earlier one where the description is the same."""
+        spec = {
+            "core": VERSION,
+            "stage": stage,
+            "part": name,
+            "version": getattr(part, "version", 1) if part is not None else None,
+            "fields": fields.key_fields(part) if part is not None else {},
+            "seed": seed,
+            "inputs": {k: j.key for k, j in inputs.items()},
+            **more,
+        }
+        job = Job(stage, name, part, split, seed, dict(inputs), spec)
+        return self.jobs.setdefault(job.key, job)
+
+    def slot(self, job: Job) -> Slot:
+        return self.store.slot(job.stage, job.key)
+
+    def forecast(self) -> list[dict[str, Any]]:
+        """A record a job: stage, part, seed, images, state (done, begun, to do), seconds on one core, megabytes."""
+        rates, scale = self.store.rates(), _pixels(self) / REFERENCE_PIXELS
+        out = []
+        for job in self.jobs.values():
+            slot, items = self.slot(job), items_of(job)
+            begun = slot.files.is_dir() and any(slot.files.iterdir())
+            if slot.done:
+                report = slot.report()
+                state, seconds, size = "done", 0.0, float(report["bytes"])
+            else:
+                state = "begun" if begun else "to do"
+                rate = rates.get((job.stage, job.name)) or _guess(job) * scale
+                seconds = rate * items
+                size = 1e8 if job.stage == "fit" else BYTES[job.stage] * scale * len(job.split)
+            row = {"stage": job.stage, "part": job.name, "seed": job.seed, "images": len(job.split), "state": state}
+            out.append(row | {"seconds": round(seconds, 1), "megabytes": round(size / 1e6, 2), "key": job.key[:12]})
+        return out
+
+    def frame(self) -> pd.DataFrame:
+        """`forecast` as a pandas frame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.forecast())
+
+    def summary(self) -> str:
+        """One sentence: jobs, how many are there already, time and disk for the rest."""
+        rows = self.forecast()
+        left = [r for r in rows if r["state"] != "done"]
+        seconds = sum(r["seconds"] for r in left) / max(1, self.experiment.options.workers)
+        disk = sum(r["megabytes"] for r in left)
+        return (
+            f"{len(rows)} jobs, {len(rows) - len(left)} of them in the store; the rest takes about {clock(seconds)} "
+            f"on {self.experiment.options.workers} workers and {disk:,.0f} MB"
+        )
+
+
+def make(experiment: Experiment) -> Plan:
+    """The plan of an experiment.
+
+    Raises:
+        UsageError, DataError: the data set, a split or the store is not usable; nothing has been computed.
+    """
+    store = Store(experiment.options.store)
+    plan = Plan(experiment, store)
+    prints = Fingerprints(store.root)
+    data = experiment.dataset
+    fit = data.split(experiment.profile.fit_split)
+    for table in experiment.tables:
+        split = data.split(table.split or experiment.profile.split)
+        builder = _Builder(plan, prints, fit, split)
+        for row in table.rows:
+            for column in table.columns:
+                plan.cells.append(builder.cell(table, row, column))
+    return plan
+
+
+class _Builder:
+    """Cells of one split."""
+
+    def __init__(self, plan: Plan, prints: Fingerprints, fit: Split, split: Split) -> None:
+        self.plan, self.fit, self.split = plan, fit, split
+        self.experiment = plan.experiment
+        self.images, self.fit_images = prints.split(split), prints.split(fit)
+        self.masks = prints.files(self.experiment.dataset.mask_files(split.name))
+
+    def cell(self, table: Table, row: Row, column: Column) -> CellPlan:
+        if row.cam is None:
+            return CellPlan(table, row, column)
+        try:
+            for name in row.needs:
+                registry.start()[0].get("refiner", name)
+            chains = [self._chain(row, column, seed) for seed in self.experiment.profile.seeds]
+        except MissingPart as err:
+            return CellPlan(table, row, column, missing=f"{err.expected.split()[-1]} {err.got} is not installed")
+        rule, fixed = self._rule(row, column)
+        seeds, choosers, scores = zip(*chains, strict=True)
+        return CellPlan(
+            table,
+            row,
+            column,
+            rule,
+            fixed,
+            scores,
+            tuple(c for c in choosers if c),
+            seeds,
+            self._supervision(row, column, rule),
+        )
+
+    def _rule(self, row: Row, column: Column) -> tuple[ThresholdRule, float | None]:
+        label = self.experiment.rule("label", row)
+        fixed = label.alpha_threshold if row.matting else label.map_threshold
+        rule: Any = column.threshold
+        if rule == "protocol":
+            rule = row.threshold or ("fixed" if row.matting else "oracle")
+        return rule, fixed if rule == "fixed" else None
+
+    def _chain(self, row: Row, column: Column, seed: int) -> tuple[Job, Job | None, Job]:
+        """(score of the seed, chooser of its threshold, score of the cell)."""
+        source = self._source(row, seed)
+        seed_score = self._score(source)
+        rule, fixed = self._rule(row, column)
+        chooser = {"oracle": seed_score, "mask-free": self._step("threshold", "", None, source)}.get(rule)
+        if not column.refine:
+            return seed_score, chooser, seed_score
+        inputs = dict(source) | ({"threshold": chooser} if chooser else {})
+        for name in column.refine:
+            part = self.experiment.part("refiner", name, row)
+            inputs = {"labels": self._step("refine", name, part, inputs, threshold=fixed)}
+        return seed_score, chooser, self._score(inputs)
+
+    def _source(self, row: Row, seed: int) -> dict[str, Job]:
+        """The jobs whose output is the row's seed: maps, and alphas where the row has a matting."""
+        cam = self.experiment.part("cam", str(row.cam), row)
+        before = {}
+        if getattr(cam, "trains", False):
+            before["fit"] = self.plan.job("fit", str(row.cam), cam, self.fit, seed, {}, images=self.fit_images)
+        maps = self._step("maps", str(row.cam), cam, before, images=self.images)
+        if not row.matting:
+            return {"maps": maps}
+        matting = self.experiment.part("matting", row.matting, row)
+        trimap = self._step("trimap", "", self.experiment.rule("trimap", row), {"maps": maps})
+        return {"maps": maps, "alpha": self._step("alpha", row.matting, matting, {"maps": maps, "trimap": trimap})}
+
+    def _step(self, stage: str, name: str, part: Any, inputs: Mapping[str, Job], **more: Any) -> Job:
+        return self.plan.job(stage, name, part, self.split, None, inputs, **more)
+
+    def _score(self, inputs: Mapping[str, Job]) -> Job:
+        reading = fields.key_fields(self.experiment.dataset)  # how masks become labels, e.g. which classes count
+        return self._step("score", "", None, inputs, masks=self.masks, reading=reading)
+
+    def _supervision(self, row: Row, column: Column, rule: str) -> str:
+        parts, _ = registry.start()
+        used = [("cam", row.cam), ("matting", row.matting), *(("refiner", r) for r in column.refine)]
+        more = {s for kind, name in used if name for s in getattr(parts.get(kind, name).cls, "supervision", ())}
+        return "+".join(["tags", *sorted(more - {"tags"}), *(["masks(threshold)"] if rule == "oracle" else [])])
+
+
+def items_of(job: Job) -> int:
+    """How many pieces of work a job has: images, or image passes of a training."""
+    return len(job.split) * (int(getattr(job.part, "epochs", 1)) if job.stage == "fit" else 1)
+
+
+def _guess(job: Job) -> float:
+    if job.stage == "fit":
+        return float(getattr(job.part, "fit_cost", 0.1))
+    return SECONDS.get(job.stage) or float(getattr(job.part, "cost", 0.1))
+
+
+def _pixels(plan: Plan) -> float:
+    """Pixels of the first image of the plan: enough for a forecast."""
+    for job in plan.jobs.values():
+        for sample in job.split.samples[:1]:
+            try:
+                height, width = sample.read().shape[:2]
+            except BenchError:
+                break
+            return float(height * width)
+    return float(REFERENCE_PIXELS)
