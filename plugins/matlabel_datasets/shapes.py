@@ -20,7 +20,8 @@ from matlabel_bench.errors import DataError
 from matlabel_bench.fields import canonical, key_fields, knob
 from matlabel_bench.spec import MaskReader
 from matlabel_bench.types import Sample, Split
-from matlabel_datasets.listing import MaskFiles, choose_split, read_tags
+from matlabel_datasets.listing import choose_split, read_tags
+from matlabel_datasets.masks import reader
 
 CACHE = "MATLABEL_BENCH_CACHE"
 CLASSES = ("dotty", "bandy", "ringo", "checker", "starry")
@@ -59,7 +60,7 @@ class Shapes:
 
     def masks(self, name: str) -> MaskReader | None:
         """A reader of the exact masks."""
-        return MaskFiles(name, self.mask_files(name), (), len(CLASSES))
+        return reader(name, self._ids(name), self.mask_files(name), len(CLASSES))
 
     def mask_files(self, name: str) -> Mapping[str, Path]:
         """Image id -> mask."""
