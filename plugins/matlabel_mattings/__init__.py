@@ -1,11 +1,17 @@
-"""Built-in mattings."""
+"""Built-in mattings: the four hand-crafted methods of the supplement's Table 1, solved by PyMatting."""
 
 from __future__ import annotations
 
 from matlabel_bench.registry import Registry
 from matlabel_bench.spec import hookimpl
+from matlabel_mattings.closed_form import ClosedForm
+from matlabel_mattings.knn import Knn
+from matlabel_mattings.lbdm import Lbdm
+from matlabel_mattings.random_walk import RandomWalk
 
 
 @hookimpl
 def matlabel_register(registry: Registry) -> None:
-    pass
+    """Register the mattings of this package."""
+    for name, cls in (("knn", Knn), ("closed_form", ClosedForm), ("lbdm", Lbdm), ("random_walk", RandomWalk)):
+        registry.add("matting", name, cls)

@@ -1,11 +1,13 @@
-"""Built-in refiners."""
+"""Built-in refiners: the dense CRF."""
 
 from __future__ import annotations
 
 from matlabel_bench.registry import Registry
 from matlabel_bench.spec import hookimpl
+from matlabel_refiners.crf import Crf
 
 
 @hookimpl
 def matlabel_register(registry: Registry) -> None:
-    pass
+    """Register the refiners of this package."""
+    registry.add("refiner", "crf", Crf)

@@ -1,0 +1,53 @@
+"""Closed-form matting (Levin, Lischinski, Weiss, TPAMI 2008), row "Closed Form Matting" of the supplement's Table 1.
+
+Reference: pymatting, alpha/estimate_alpha_cf.py and laplacian/cf_laplacian.py, whose defaults are ours. Known pixels
+are eliminated, not penalised, and windows without unknown pixels are left out of the Laplacian: it depends on the
+trimap, so classes share nothing here.
+Deviations: none; alphas equal PyMatting's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from matlabel_bench.fields import knob
+from matlabel_bench.types import Alpha, Image, Trimap
+from matlabel_mattings import through_pymatting
+from matlabel_mattings.through_pymatting import Colours, Plane, Solve
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """Closed-form matting (Levin et al. 2008)."""
+
+    epsilon: float = knob(1e-7, "regularisation of each window's colour covariance", low=0.0)
+    radius: int = knob(1, "pixels from a window's centre to its edge", low=1)
+    rtol: float = knob(1e-7, "relative residual at which conjugate gradients stop", low=0.0)
+    maxiter: int = knob(10000, "iterations after which the class counts as failed", low=1)
+    backend: str = knob("pymatting", "who solves", choices=("pymatting",))
+
+    version: ClassVar[int] = 1
+    supervision: ClassVar[tuple[str, ...]] = ()
+    trains: ClassVar[bool] = False
+    cost: ClassVar[float] = 20.0
+    published_in: ClassVar[str] = (
+        "Levin, Lischinski, Weiss: A Closed-Form Solution to Natural Image Matting. TPAMI 30(2), 2008"
+    )
+
+    def open(self, out: Path | None) -> Callable[[Image, Trimap], Alpha]:
+        """The live solver; see `through_pymatting.live`."""
+        pm = through_pymatting.load()
+        cg = {"rtol": self.rtol, "maxiter": self.maxiter, "callback": through_pymatting.stop_if_diverged}
+        windows = {"epsilon": self.epsilon, "radius": self.radius}
+
+        def prepare(image: Colours) -> Solve:
+            def solve(trimap: Plane) -> Plane:
+                alpha: Plane = pm.estimate_alpha_cf(image, trimap, laplacian_kwargs=windows, cg_kwargs=cg)
+                return alpha
+
+            return solve
+
+        return through_pymatting.live(through_pymatting.Method("closed_form", prepare, side=2 * self.radius + 1))

@@ -1,0 +1,57 @@
+"""KNN matting (Chen, Li, Tang, TPAMI 2013): the matting of the Mat-Label paper.
+
+Reference: pymatting, alpha/estimate_alpha_knn.py and laplacian/knn_laplacian.py, whose defaults are ours. A pixel's
+neighbours are sought twice in (r, g, b, x, y), with strong and with weak weight of the place; weights are binary and
+rows normalised, so the matrix is not symmetric and conjugate gradients stop at a tolerance relative to the constraint.
+Deviations: none; alphas equal PyMatting's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from matlabel_bench.errors import UsageError
+from matlabel_bench.fields import knob
+from matlabel_bench.types import Alpha, Image, Trimap
+from matlabel_mattings import through_pymatting
+
+
+@dataclass(frozen=True)
+class Knn:
+    """KNN matting (Chen et al. 2013), the paper's choice."""
+
+    neighbours: tuple[int, ...] = knob((20, 10), "neighbours of each search, the pixel itself included", low=1)
+    distance_weights: tuple[float, ...] = knob((2.0, 0.1), "weight of the place in each search", low=0.0)
+    kernel: str = knob("binary", "weight of a neighbour: 1, or less the farther it is", choices=("binary", "soft"))
+    constraint: float = knob(100.0, "penalty on known pixels (lambda)", low=0.0)
+    rtol: float = knob(1e-7, "relative residual at which conjugate gradients stop", low=0.0)
+    maxiter: int = knob(10000, "iterations after which the class counts as failed", low=1)
+    backend: str = knob("pymatting", "who solves", choices=("pymatting",))
+
+    version: ClassVar[int] = 1
+    supervision: ClassVar[tuple[str, ...]] = ()
+    trains: ClassVar[bool] = False
+    cost: ClassVar[float] = 4.0
+    published_in: ClassVar[str] = "Chen, Li, Tang: KNN Matting. TPAMI 35(9), 2013"
+
+    def __post_init__(self) -> None:
+        if not self.neighbours or len(self.neighbours) != len(self.distance_weights):
+            raise UsageError(
+                "knn.neighbours and knn.distance_weights of one length, at least 1",
+                f"{self.neighbours} and {self.distance_weights}",
+                "give one weight a search, e.g. neighbours=20,10 distance_weights=2.0,0.1",
+            )
+
+    def open(self, out: Path | None) -> Callable[[Image, Trimap], Alpha]:
+        """The live solver; see `through_pymatting.live`."""
+        pm = through_pymatting.load()
+
+        def laplacian(image: through_pymatting.Colours) -> object:
+            return pm.knn_laplacian(image, list(self.neighbours), list(self.distance_weights), self.kernel)
+
+        cg = {"rtol": self.rtol, "maxiter": self.maxiter}
+        prepare = through_pymatting.shared_system(laplacian, pm.jacobi, self.constraint, cg)
+        return through_pymatting.live(through_pymatting.Method("knn", prepare, pixels=max(self.neighbours)))

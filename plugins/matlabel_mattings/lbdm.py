@@ -1,0 +1,46 @@
+"""Learning based digital matting (Zheng, Kambhamettu, ICCV 2009), row "LBDM" of the supplement's Table 1.
+
+Reference: pymatting, alpha/estimate_alpha_lbdm.py and laplacian/lbdm_laplacian.py, whose defaults are ours.
+Deviations: none in the unknown region. The tolerance is relative to the constraint of 100, so the default is a solve
+that stops early; a smaller `rtol` (1e-9 and below) gives the system's own solution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from matlabel_bench.fields import knob
+from matlabel_bench.types import Alpha, Image, Trimap
+from matlabel_mattings import through_pymatting
+
+
+@dataclass(frozen=True)
+class Lbdm:
+    """Learning based digital matting (Zheng and Kambhamettu 2009)."""
+
+    epsilon: float = knob(1e-7, "regularisation of each window's regression", low=0.0)
+    radius: int = knob(1, "pixels from a window's centre to its edge", low=1)
+    constraint: float = knob(100.0, "penalty on known pixels (lambda)", low=0.0)
+    rtol: float = knob(1e-7, "relative residual at which conjugate gradients stop", low=0.0)
+    maxiter: int = knob(10000, "iterations after which the class counts as failed", low=1)
+    backend: str = knob("pymatting", "who solves", choices=("pymatting",))
+
+    version: ClassVar[int] = 1
+    supervision: ClassVar[tuple[str, ...]] = ()
+    trains: ClassVar[bool] = False
+    cost: ClassVar[float] = 6.0
+    published_in: ClassVar[str] = "Zheng, Kambhamettu: Learning Based Digital Matting. ICCV 2009"
+
+    def open(self, out: Path | None) -> Callable[[Image, Trimap], Alpha]:
+        """The live solver; see `through_pymatting.live`."""
+        pm = through_pymatting.load()
+
+        def laplacian(image: through_pymatting.Colours) -> object:
+            return pm.lbdm_laplacian(image, self.epsilon, self.radius)
+
+        cg = {"rtol": self.rtol, "maxiter": self.maxiter}
+        prepare = through_pymatting.shared_system(laplacian, pm.ichol, self.constraint, cg)
+        return through_pymatting.live(through_pymatting.Method("lbdm", prepare, side=2 * self.radius + 1))
