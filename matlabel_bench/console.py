@@ -1,4 +1,4 @@
-"""Progress a person can follow: what runs, how far it is, how long it still takes. Bars on a terminal, lines elsewhere."""
+"""Progress a person can follow: what runs, how far it is, how long it takes. Bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 

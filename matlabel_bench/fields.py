@@ -56,6 +56,11 @@ def key_fields(part: Any) -> dict[str, Any]:
     return out
 
 
+def all_fields(part: Any) -> dict[str, Any]:
+    """Every field of a part as JSON-ready values: what `build` needs to make it again in another process."""
+    return {f.name: plain(getattr(part, f.name)) for f in dataclasses.fields(part)}
+
+
 def plain(value: Any) -> Any:
     """Tuples to lists, paths to strings; the rest must already be JSON."""
     if isinstance(value, tuple | list):

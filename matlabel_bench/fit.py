@@ -41,7 +41,7 @@ class Fit:
         command = [sys.executable, *launcher, "-m", "matlabel_bench.fit", str((folder / JOB).resolve())]
         environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         with (folder / LOG).open("ab") as log:
-            self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, preexec_fn=_die_with_parent
             )
 

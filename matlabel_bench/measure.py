@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from matlabel_bench.cells import Cell
 from matlabel_bench.plan import CellPlan, Job, Plan
 from matlabel_bench.runner import TALLIES, chosen
@@ -33,7 +35,7 @@ def measure(plan: Plan, failures: Mapping[str, str], cell: CellPlan) -> Measured
         return Measured(cell, _literature(base))
     if cell.missing:
         return Measured(cell, _with(base, status="missing", reason=cell.missing))
-    jobs = [*cell.scores, *cell.choosers]
+    jobs = [*cell.scores, *cell.choosers, *cell.maps]
     failed = next((failures[j.key] for j in jobs if j.key in failures), None)
     if failed is not None:
         return Measured(cell, _with(base, status="failed", reason=failed))
@@ -55,7 +57,7 @@ def measure(plan: Plan, failures: Mapping[str, str], cell: CellPlan) -> Measured
         threshold=sum(thresholds) / len(thresholds),
         threshold_rule=cell.rule,
         supervision=cell.supervision,
-        seconds=_seconds(plan, jobs),
+        seconds=_seconds(plan, [*cell.scores, *cell.choosers]),
         key=_key(cell.scores),
     )
     return Measured(cell, done, counts, score)
@@ -78,7 +80,15 @@ def curve(plan: Plan, cell: CellPlan) -> list[float] | None:
     if not cell.seeds or not all(plan.slot(j).done for j in cell.seeds):
         return None
     curves = [_tallies(plan, job).curve() for job in cell.seeds]
-    return [float(v) for v in sum(curves) / len(curves)]
+    return [float(v) for v in np.mean(curves, axis=0)]
+
+
+def score_of_maps(plan: Plan, cell: CellPlan) -> tuple[Score, float]:
+    """Score of the maps behind a matting row at their best threshold on masks, and that threshold (mean over seeds)."""
+    tallies = [_tallies(plan, job) for job in cell.maps]
+    best = [t.oracle() for t in tallies]
+    score = evaluate([t.at(b) for t, b in zip(tallies, best, strict=True)])
+    return score, sum(best) / len(best)
 
 
 def _thresholds(plan: Plan, cell: CellPlan) -> list[float]:

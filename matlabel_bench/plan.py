@@ -1,31 +1,23 @@
-"""A table becomes jobs: one job a stage and a key, shared prefixes once, with a forecast before anything runs."""
+"""A table becomes jobs: one job a stage and a key, shared prefixes once."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from matlabel_bench import fields, registry
 from matlabel_bench.cells import ThresholdRule
-from matlabel_bench.console import clock
-from matlabel_bench.config import Column, Experiment, Row, Table
-from matlabel_bench.errors import BenchError, MissingPart
+from matlabel_bench.config import Experiment
+from matlabel_bench.errors import MissingPart
 from matlabel_bench.fingerprint import Fingerprints
 from matlabel_bench.store import Slot, Store
+from matlabel_bench.tables import Column, Row, Table
 from matlabel_bench.types import Split
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 VERSION = 1
 """Raise when a core stage (trimap, label, score) gives another result for the same inputs; it enters every key."""
-SECONDS = {"trimap": 0.02, "threshold": 0.02, "score": 0.03}
-"""Of a 375x500 image on one core, for stages of the core; parts say theirs in `cost` and `fit_cost`."""
-BYTES = {"maps": 12_000, "trimap": 4_000, "alpha": 60_000, "refine": 5_000, "score": 2_000, "threshold": 1}
-"""Of a 375x500 image; a training's weights are counted with 100 MB."""
-REFERENCE_PIXELS = 375 * 500
 
 
 @dataclass(eq=False)
@@ -79,6 +71,8 @@ class CellPlan:
     """For a mask-free or an oracle threshold: the job that chooses it, one a seed."""
     seeds: tuple[Job, ...] = ()
     """Scores of the row's seed at all thresholds, one a seed: the curve."""
+    maps: tuple[Job, ...] = ()
+    """Scores of the maps that a matting row starts from, one a seed: where its points come from."""
     supervision: str = ""
     missing: str = ""
 
@@ -112,42 +106,6 @@ class Plan:
     def slot(self, job: Job) -> Slot:
         return self.store.slot(job.stage, job.key)
 
-    def forecast(self) -> list[dict[str, Any]]:
-        """A record a job: stage, part, seed, images, state (done, begun, to do), seconds on one core, megabytes."""
-        rates, scale = self.store.rates(), _pixels(self) / REFERENCE_PIXELS
-        out = []
-        for job in self.jobs.values():
-            slot, items = self.slot(job), items_of(job)
-            begun = slot.files.is_dir() and any(slot.files.iterdir())
-            if slot.done:
-                report = slot.report()
-                state, seconds, size = "done", 0.0, float(report["bytes"])
-            else:
-                state = "begun" if begun else "to do"
-                rate = rates.get((job.stage, job.name)) or _guess(job) * scale
-                seconds = rate * items
-                size = 1e8 if job.stage == "fit" else BYTES[job.stage] * scale * len(job.split)
-            row = {"stage": job.stage, "part": job.name, "seed": job.seed, "images": len(job.split), "state": state}
-            out.append(row | {"seconds": round(seconds, 1), "megabytes": round(size / 1e6, 2), "key": job.key[:12]})
-        return out
-
-    def frame(self) -> pd.DataFrame:
-        """`forecast` as a pandas frame."""
-        import pandas as pd
-
-        return pd.DataFrame(self.forecast())
-
-    def summary(self) -> str:
-        """One sentence: jobs, how many are there already, time and disk for the rest."""
-        rows = self.forecast()
-        left = [r for r in rows if r["state"] != "done"]
-        seconds = sum(r["seconds"] for r in left) / max(1, self.experiment.options.workers)
-        disk = sum(r["megabytes"] for r in left)
-        return (
-            f"{len(rows)} jobs, {len(rows) - len(left)} of them in the store; the rest takes about {clock(seconds)} "
-            f"on {self.experiment.options.workers} workers and {disk:,.0f} MB"
-        )
-
 
 def make(experiment: Experiment) -> Plan:
     """The plan of an experiment.
@@ -169,6 +127,16 @@ def make(experiment: Experiment) -> Plan:
     return plan
 
 
+@dataclass(frozen=True)
+class _Chain:
+    """The jobs behind one cell for one seed."""
+
+    score: Job
+    chooser: Job | None
+    seed: Job
+    maps: Job
+
+
 class _Builder:
     """Cells of one split."""
 
@@ -188,17 +156,17 @@ class _Builder:
         except MissingPart as err:
             return CellPlan(table, row, column, missing=f"{err.expected.split()[-1]} {err.got} is not installed")
         rule, fixed = self._rule(row, column)
-        seeds, choosers, scores = zip(*chains, strict=True)
         return CellPlan(
             table,
             row,
             column,
             rule,
             fixed,
-            scores,
-            tuple(c for c in choosers if c),
-            seeds,
-            self._supervision(row, column, rule),
+            scores=tuple(c.score for c in chains),
+            choosers=tuple(c.chooser for c in chains if c.chooser),
+            seeds=tuple(c.seed for c in chains),
+            maps=tuple(c.maps for c in chains),
+            supervision=self._supervision(row, column, rule),
         )
 
     def _rule(self, row: Row, column: Column) -> tuple[ThresholdRule, float | None]:
@@ -209,21 +177,28 @@ class _Builder:
             rule = row.threshold or ("fixed" if row.matting else "oracle")
         return rule, fixed if rule == "fixed" else None
 
-    def _chain(self, row: Row, column: Column, seed: int) -> tuple[Job, Job | None, Job]:
-        """(score of the seed, chooser of its threshold, score of the cell)."""
-        source = self._source(row, seed)
+    def _chain(self, row: Row, column: Column, seed: int) -> _Chain:
+        source = self.source(row, seed)
         seed_score = self._score(source)
         rule, fixed = self._rule(row, column)
         chooser = {"oracle": seed_score, "mask-free": self._step("threshold", "", None, source)}.get(rule)
-        if not column.refine:
-            return seed_score, chooser, seed_score
+        score = seed_score
+        if column.refine:
+            score = self._score({"labels": self.refined(row, column, source, chooser, fixed)})
+        return _Chain(score, chooser, seed_score, self._score({"maps": source["maps"]}))
+
+    def refined(
+        self, row: Row, column: Column, source: Mapping[str, Job], chooser: Job | None, fixed: float | None
+    ) -> Job:
+        """The last refiner's job: the first one starts from the seed, every other from the label before it."""
         inputs = dict(source) | ({"threshold": chooser} if chooser else {})
         for name in column.refine:
             part = self.experiment.part("refiner", name, row)
-            inputs = {"labels": self._step("refine", name, part, inputs, threshold=fixed)}
-        return seed_score, chooser, self._score(inputs)
+            job = self._step("refine", name, part, inputs, threshold=fixed)
+            inputs = {"labels": job}
+        return job
 
-    def _source(self, row: Row, seed: int) -> dict[str, Job]:
+    def source(self, row: Row, seed: int) -> dict[str, Job]:
         """The jobs whose output is the row's seed: maps, and alphas where the row has a matting."""
         cam = self.experiment.part("cam", str(row.cam), row)
         before = {}
@@ -253,21 +228,3 @@ class _Builder:
 def items_of(job: Job) -> int:
     """How many pieces of work a job has: images, or image passes of a training."""
     return len(job.split) * (int(getattr(job.part, "epochs", 1)) if job.stage == "fit" else 1)
-
-
-def _guess(job: Job) -> float:
-    if job.stage == "fit":
-        return float(getattr(job.part, "fit_cost", 0.1))
-    return SECONDS.get(job.stage) or float(getattr(job.part, "cost", 0.1))
-
-
-def _pixels(plan: Plan) -> float:
-    """Pixels of the first image of the plan: enough for a forecast."""
-    for job in plan.jobs.values():
-        for sample in job.split.samples[:1]:
-            try:
-                height, width = sample.read().shape[:2]
-            except BenchError:
-                break
-            return float(height * width)
-    return float(REFERENCE_PIXELS)

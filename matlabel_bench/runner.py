@@ -8,37 +8,30 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from matlabel_bench import fields, progress, record, registry
+import numpy as np
+
+from matlabel_bench import record, registry
+from matlabel_bench.cells import Cell
 from matlabel_bench.config import Experiment
-from matlabel_bench.console import Bar, clock
+from matlabel_bench.console import Bar
 from matlabel_bench.errors import BenchError, DataError
-from matlabel_bench.fit import Fit
-from matlabel_bench.plan import Job, Plan, items_of
+from matlabel_bench.forecast import summary
+from matlabel_bench.plan import Job, Plan, items_of, make
 from matlabel_bench.score import Tallies, otsu
-from matlabel_bench.stages import Outcome, Task, output, run_chunk
-from matlabel_bench.store import read_json, write_json
+from matlabel_bench.stages import Outcome, Task, output, read_planes, run_chunk
+from matlabel_bench.store import Slot, read_json, write_json
+from matlabel_bench.trainings import Trainings
 from matlabel_bench.workers import Workers
 
 Say = Callable[[str], None]
 POLL = 0.5
 TALLIES, THRESHOLD = "tallies.npz", "threshold.json"
-
-
-@dataclass
-class Running:
-    """A training under way, with the lock it holds."""
-
-    job: Job
-    fit: Fit
-    lock: ExitStack
-    bar: Bar
 
 
 class Runner:
@@ -48,28 +41,29 @@ class Runner:
         options = plan.experiment.options
         self.plan, self.say, self.store = plan, say, plan.store
         self.workers = Workers(options.workers, options.scheduler)
+        self.trainings = Trainings(self)
         self.failures: dict[str, str] = {}
-        self.running: list[Running] = []
-        self.count = 0
+        self.begun = self.total = 0
 
     def run(self) -> None:
         """Do every job, whatever becomes of others. Raises OSError (full disk) and KeyboardInterrupt."""
         todo = [j for j in self.plan.jobs.values() if not self._taken(j)]
         self.total = len(todo)
         try:
-            while todo or self.running:
+            while todo:
                 self._collect()
                 todo = [j for j in todo if not self._taken(j) and not self._lost(j)]
-                ready = [j for j in todo if all(self._taken(i) for i in j.inputs.values())]
-                if self._start_fits([j for j in ready if j.stage == "fit"], todo):
-                    todo = [j for j in todo if not any(r.job is j for r in self.running)]
+                free = [j for j in todo if not self.trainings.holds(j)]
+                ready = [j for j in free if all(self._taken(i) for i in j.inputs.values())]
+                fits = [j for j in ready if j.stage == "fit"]
+                if self.trainings.start(fits, waiting=sum(j.stage == "fit" for j in free)):
                     continue
                 if images := [j for j in ready if j.stage != "fit"]:
                     self._images(images[0])
-                elif self.running:
+                elif self.trainings.running:
                     time.sleep(POLL)
         finally:
-            self._stop_fits()
+            self.trainings.stop()
 
     def _taken(self, job: Job) -> bool:
         return self.plan.slot(job).done
@@ -86,7 +80,12 @@ class Runner:
         self.failures[job.key] = f"{job.label}: expected {err.expected}; got {err.got}; {err.remedy}"
         self.say(f"FAILED {job.label}\n{err}")
 
-    def _record(self, job: Job) -> dict[str, Any]:
+    def announce(self, job: Job, slot: Slot) -> None:
+        """Say what begins, how many there are, and where its output goes."""
+        self.begun += 1
+        self.say(f"[{self.begun}/{self.total}] {job.label}, {len(job.split)} images -> {slot.folder}")
+
+    def record(self, job: Job) -> dict[str, Any]:
         return {
             "stage": job.stage,
             "part": job.name,
@@ -100,79 +99,22 @@ class Runner:
         slot = self.plan.slot(job)
         self.store.finish(slot, seconds, notes)
         _, hooks = registry.start()
-        hooks.hook.matlabel_stage_done(stage=job.stage, key=job.key, folder=slot.folder, record=self._record(job))
-
-    # Trainings ---------------------------------------------------------------------------------------------------
-
-    def _start_fits(self, ready: Sequence[Job], todo: Sequence[Job]) -> bool:
-        """Start trainings while there is room; whether one was started."""
-        options = self.plan.experiment.options
-        room = 1 if options.device != "cpu" else self.workers.count
-        fits = sum(j.stage == "fit" for j in todo) + len(self.running)
-        threads = max(1, self.workers.count // max(1, min(fits, room)))
-        started = False
-        for job in ready:
-            if len(self.running) >= room:
-                break
-            started |= self._start_fit(job, threads)
-        return started
-
-    def _start_fit(self, job: Job, threads: int) -> bool:
-        slot, lock = self.plan.slot(job), ExitStack()
-        if not lock.enter_context(self.store.claim(slot, self._record(job), self.say)):
-            lock.close()
-            return True
-        data, options = self.plan.experiment.dataset, self.plan.experiment.options
-        parts, _ = registry.start()
-        spec = {
-            "kind": next(e.kind for e in parts if e.cls is type(job.part)),
-            "name": job.name,
-            "fields": _plain_fields(job.part),
-            "dataset": {"name": parts.name_of(data), "fields": _plain_fields(data)},
-            "split": job.split.name,
-            "seed": job.seed,
-        }
-        self.count += 1
-        self.say(f"[{self.count}/{self.total}] {job.label} on {len(job.split)} images -> {slot.folder}")
-        fit = Fit(slot.folder, slot.files, spec, threads=threads, processes=options.processes)
-        self.running.append(Running(job, fit, lock, Bar(job.label, 0, "step", self.say)))
-        return True
+        hooks.hook.matlabel_stage_done(stage=job.stage, key=job.key, folder=slot.folder, record=self.record(job))
 
     def _collect(self) -> None:
-        """Show how trainings stand and take those that ended."""
-        for run in list(self.running):
-            if (seen := progress.look(run.fit.out)) is not None:
-                run.bar.total, run.bar.unit = seen.total, seen.unit
-                run.bar.at(seen.done, seen.note)
-            if run.fit.running:
-                continue
-            self.running.remove(run)
-            seconds = time.monotonic() - run.fit.started
-            with run.lock:
-                if (err := run.fit.error()) is not None:
-                    self.store.interrupt(self.plan.slot(run.job), seconds)
-                    self._fail(run.job, err)
-                    continue
-                (run.fit.out / progress.NAME).unlink(missing_ok=True)
-                self._finished(run.job, seconds, {})
-                self.say(f"  {run.job.label} took {clock(seconds)}")
-
-    def _stop_fits(self) -> None:
-        for run in self.running:
-            run.fit.stop()
-            self.store.interrupt(self.plan.slot(run.job), time.monotonic() - run.fit.started)
-            run.lock.close()
-        self.running.clear()
-
-    # Stages over images ------------------------------------------------------------------------------------------
+        for job, seconds, err in self.trainings.collect():
+            if err is None:
+                self._finished(job, seconds, {})
+            else:
+                self.store.interrupt(self.plan.slot(job), seconds)
+                self._fail(job, err)
 
     def _images(self, job: Job) -> None:
         slot, start = self.plan.slot(job), time.monotonic()
-        self.count += 1
-        with self.store.claim(slot, self._record(job), self.say) as work:
+        with self.store.claim(slot, self.record(job), self.say) as work:
             if not work:
                 return
-            self.say(f"[{self.count}/{self.total}] {job.label} of {len(job.split)} images -> {slot.folder}")
+            self.announce(job, slot)
             try:
                 outcomes = self._outcomes(job, slot.files)
                 notes = _gather(job, outcomes, slot.files)
@@ -192,7 +134,8 @@ class Runner:
         left = [s for s in job.split if s.id not in kept]
         outcomes: dict[str, Outcome] = {}
         inline = job.stage == "maps" and getattr(job.part, "device", "cpu") != "cpu"
-        limit = max(1, self.workers.count - len(self.running)) if self.running else 0
+        busy = len(self.trainings.running)
+        limit = max(1, self.workers.count - busy) if busy else 0
         work = partial(run_chunk, self._task(job, out))
         with Bar(job.label, len(job.split), "image", self.say) as bar:
             bar.at(len(kept))
@@ -242,21 +185,13 @@ def _gather(job: Job, outcomes: Mapping[str, Outcome], out: Path) -> dict[str, A
         tallies = [t for i in ids if (t := outcomes[i].tally) is not None]
         Tallies.of(ids, tallies, len(job.split.classes) + 1).save(out / TALLIES)
     if job.stage == "threshold":
-        pooled = sum(_histogram(outcomes[i]) for i in ids)
+        pooled = np.asarray([outcomes[i].notes["histogram"] for i in ids], dtype=np.int64).sum(axis=0)
         write_json(out / THRESHOLD, {"threshold": otsu(pooled), "rule": "Otsu on the winning values of all pixels"})
     return _notes(job, out) if job.stage in ("trimap", "alpha") else {}
 
 
-def _histogram(outcome: Outcome) -> Any:
-    import numpy as np
-
-    return np.asarray(outcome.notes["histogram"], dtype=np.int64)
-
-
 def _notes(job: Job, out: Path) -> dict[str, Any]:
     """Degenerate trimaps and fallbacks of a split, read back from its files: earlier runs made some of them."""
-    from matlabel_bench.stages import read_planes
-
     counts: Counter[str] = Counter()
     for sample in job.split:
         notes = read_planes(output(job.stage, out, sample.id))[1]
@@ -267,20 +202,29 @@ def _notes(job: Job, out: Path) -> dict[str, Any]:
     return dict(counts)
 
 
-def _plain_fields(part: Any) -> dict[str, Any]:
-    return {f.name: fields.plain(getattr(part, f.name)) for f in fields.dataclasses.fields(part)}
+@dataclass(frozen=True)
+class RunResult:
+    """What a run leaves: cells and folder of each table, and the exit code (0 all measured, 1 a cell failed)."""
+
+    cells: dict[str, list[Cell]]
+    folders: dict[str, Path]
+    code: int
 
 
-def run(experiment: Experiment, say: Say) -> Any:
-    """Plan, compute, and write every table of the experiment. See `tables.RunResult`."""
-    from matlabel_bench.tables import finish
-    from matlabel_bench.plan import make
+def run(experiment: Experiment, say: Say) -> RunResult:
+    """Plan, compute, and write every table, also where something failed or the run is interrupted.
+
+    Raises:
+        UsageError, DataError: before anything is computed. OSError, KeyboardInterrupt: after writing what is there.
+    """
+    from matlabel_bench import results
 
     plan = make(experiment)
-    say(plan.summary())
+    say(summary(plan))
     runner = Runner(plan, say)
     try:
         runner.run()
     finally:
-        result = finish(plan, runner.failures, say)
-    return result
+        cells, folders = results.write(plan, runner.failures, say)
+    failed = any(c.status == "failed" for table in cells.values() for c in table)
+    return RunResult(cells, folders, int(failed))

@@ -119,7 +119,7 @@ class Hooks:
         """Called in the main process after a stage was computed (not when it was found in the store)."""
 
     @hookspec
-    def matlabel_columns(self, cell: Mapping[str, Any]) -> Mapping[str, Any] | None:  # type: ignore[empty-body]
+    def matlabel_columns(self, cell: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Extra columns for a cell's line in `extra.csv`, e.g. energy used; None for none."""
 
 

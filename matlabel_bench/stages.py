@@ -23,10 +23,10 @@ import numpy as np
 
 from matlabel_bench import contracts
 from matlabel_bench.errors import BenchError, DataError, MattingFailed
+from matlabel_bench.files import write_bytes
 from matlabel_bench.images import enlarge, read_label, save_png, write_label
 from matlabel_bench.label import make_label, make_scores
 from matlabel_bench.score import Tally, histogram, tally_label, tally_maps
-from matlabel_bench.files import write_bytes
 from matlabel_bench.trimap import make_trimap
 from matlabel_bench.types import Alpha, Cams, Label, Sample, Scores, Trimap
 

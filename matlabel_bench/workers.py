@@ -68,7 +68,8 @@ class Workers:
         from joblib import parallel_config
 
         if self.scheduler is None:
-            return parallel_config(backend="loky", inner_max_num_threads=1)
+            local: AbstractContextManager[Any] = parallel_config(backend="loky", inner_max_num_threads=1)
+            return local
         try:
             from dask.distributed import Client
         except ImportError as err:
@@ -76,7 +77,8 @@ class Workers:
                 "Dask for --scheduler", "no package dask.distributed", "pip install 'matlabel-bench[cluster]'"
             ) from err
         Client(self.scheduler, timeout="20s")
-        return parallel_config(backend="dask")
+        cluster: AbstractContextManager[Any] = parallel_config(backend="dask")
+        return cluster
 
 
 def split(items: Sequence[Item], workers: int) -> list[Sequence[Item]]:

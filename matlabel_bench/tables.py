@@ -1,0 +1,146 @@
+"""Table files: rows and columns as the paper prints them, with the published numbers; or a user's own."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from matlabel_bench.errors import UsageError, near
+
+RULES = ("protocol", "fixed", "mask-free", "oracle")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: which refiners run after the seed, and how the seed's background threshold is chosen."""
+
+    name: str
+    refine: tuple[str, ...] = ()
+    threshold: str = "protocol"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row: which parts make its seed. A row without `cam` is known from the literature only."""
+
+    name: str
+    cam: str | None = None
+    matting: str | None = None
+    threshold: str = ""
+    """The paper's protocol for this row: fixed or oracle. Default: fixed for alphas, oracle for maps."""
+    set: Mapping[str, Any] = field(default_factory=dict)
+    published: Mapping[str, float] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    """Refiners without which the row is not that method; until they are installed it stays a dash."""
+    extension: bool = False
+    """Not in the paper's table; shown below its rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table of the paper, or a user's own."""
+
+    name: str
+    title: str
+    source: str
+    published_note: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    compare: tuple[tuple[str, str], ...] = ()
+    """Pairs of rows whose difference is reported with a paired interval."""
+    split: str | None = None
+    """Scored split, where the table insists on one; else the profile's."""
+    published_dataset: str = ""
+    published_split: str = ""
+    published_classes: int = 0
+    """On what the published numbers were measured, background included; 0 where unknown."""
+
+
+def home() -> Path:
+    """Where the table and profile files lie: beside a source checkout's package, or in the installed share folder."""
+    beside = Path(__file__).resolve().parent.parent / "configs"
+    return beside if beside.is_dir() else Path(sys.prefix) / "share" / "matlabel_bench" / "configs"
+
+
+def tables() -> dict[str, Path]:
+    """Names of the tables that come with the project."""
+    return {p.stem: p for p in sorted((home() / "tables").glob("*.toml"))}
+
+
+def load_table(name: str) -> Table:
+    """A table by name or by the path of a TOML file. Raises UsageError with near misses."""
+    raw = read_toml(name, tables(), "table")
+    who = f"table {raw.get('name', name)!r}"
+    known = {f.name for f in dataclasses.fields(Table)}
+    only(raw, known, who)
+    columns = tuple(_record(Column, c, f"a column of {who}") for c in raw.pop("columns", []))
+    rows = tuple(_record(Row, r, f"a row of {who}") for r in raw.pop("rows", []))
+    if not columns or not rows:
+        raise UsageError(
+            f"{who} to have columns and rows",
+            f"{len(columns)} columns, {len(rows)} rows",
+            "add [[columns]] and [[rows]]; see configs/tables/table1.toml",
+        )
+    compare = tuple((a, b) for a, b in raw.pop("compare", []))
+    raw = {"title": "", "source": "", "published_note": "", "name": Path(name).stem} | raw
+    table = Table(columns=columns, rows=rows, compare=compare, **raw)
+    _check_table(table, who)
+    return table
+
+
+def _check_table(table: Table, who: str) -> None:
+    names = [r.name for r in table.rows]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{who} to name every row once", f"{name!r} twice", "rename one of them")
+    columns = {c.name for c in table.columns}
+    for column in table.columns:
+        if column.threshold not in RULES:
+            raise UsageError(
+                f"the threshold rule of column {column.name!r}", f"{column.threshold!r}", near(column.threshold, RULES)
+            )
+    for row in table.rows:
+        if unknown := set(row.published) - columns:
+            raise UsageError(
+                f"published numbers of {row.name!r} under columns of {who}",
+                f"{min(unknown)!r}",
+                near(min(unknown), columns),
+            )
+        if row.matting and not row.cam:
+            raise UsageError(
+                f"row {row.name!r} to say which cam its trimap comes from", "a matting alone", 'add cam = "..."'
+            )
+    for pair in table.compare:
+        for name in pair:
+            if name not in names:
+                raise UsageError(f"compare of {who} to name its rows", f"{name!r}", near(name, names))
+
+
+def _record(cls: type, raw: Mapping[str, Any], who: str) -> Any:
+    only(raw, {f.name for f in dataclasses.fields(cls)}, who)
+    if "name" not in raw:
+        raise UsageError(f"{who} to have a name", str(dict(raw)), 'add name = "..."')
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+
+
+def only(raw: Mapping[str, Any], known: set[str], who: str) -> None:
+    for key in raw:
+        if key not in known:
+            raise UsageError(f"{who} with known keys", f"{key!r}", near(key, known))
+
+
+def read_toml(name: str, known: Mapping[str, Path], what: str) -> dict[str, Any]:
+    path = Path(name) if name.endswith(".toml") else known.get(name)
+    if path is None:
+        raise UsageError(f"the name of a {what}, or the path of a .toml file", f"{name!r}", near(name, known))
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as err:
+        raise UsageError(f"a readable {what} file", f"{path} ({err})", near(path.stem, known)) from err
+    except tomllib.TOMLDecodeError as err:
+        raise UsageError(f"{what} file {path} to be TOML", str(err), "repair the line it names") from err

@@ -1,0 +1,103 @@
+"""The trainings of a run: processes beside the image stages, each holding its key's lock until it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from matlabel_bench import fields, progress, registry
+from matlabel_bench.console import Bar, clock
+from matlabel_bench.errors import BenchError
+from matlabel_bench.fit import Fit
+from matlabel_bench.plan import Job
+
+if TYPE_CHECKING:
+    from matlabel_bench.runner import Runner
+
+
+@dataclass
+class Training:
+    """One training under way."""
+
+    job: Job
+    fit: Fit
+    lock: ExitStack
+    bar: Bar
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.fit.started
+
+
+class Trainings:
+    """Starts, watches and ends trainings for a runner."""
+
+    def __init__(self, runner: Runner) -> None:
+        options = runner.plan.experiment.options
+        self.runner = runner
+        # A GPU takes one training at a time; cores are shared between trainings.
+        self.room = 1 if options.device != "cpu" else runner.workers.count
+        self.running: list[Training] = []
+
+    def start(self, ready: Sequence[Job], waiting: int) -> bool:
+        """Start trainings while there is room; whether any was. `waiting`: trainings of the plan not begun yet."""
+        together = max(1, min(waiting + len(self.running), self.room))
+        threads = max(1, self.runner.workers.count // together)
+        free = self.room - len(self.running)
+        for job in ready[:free]:
+            self._start(job, threads)
+        return bool(ready[:free])
+
+    def holds(self, job: Job) -> bool:
+        return any(t.job is job for t in self.running)
+
+    def collect(self) -> Iterator[tuple[Job, float, BenchError | None]]:
+        """Show how trainings stand; yields those that ended, with their seconds and what went wrong.
+
+        The lock is released after the caller has dealt with the result.
+        """
+        for training in list(self.running):
+            if (seen := progress.look(training.fit.out)) is not None:
+                training.bar.total, training.bar.unit = seen.total, seen.unit
+                training.bar.at(seen.done, seen.note)
+            if training.fit.running:
+                continue
+            self.running.remove(training)
+            with training.lock, training.bar:
+                (training.fit.out / progress.NAME).unlink(missing_ok=True)
+                self.runner.say(f"  {training.job.label} ended after {clock(training.seconds)}")
+                yield training.job, training.seconds, training.fit.error()
+
+    def stop(self) -> None:
+        """End what runs; checkpoints stay for the next run."""
+        for training in self.running:
+            training.fit.stop()
+            self.runner.store.interrupt(self.runner.plan.slot(training.job), training.seconds)
+            training.lock.close()
+        self.running.clear()
+
+    def _start(self, job: Job, threads: int) -> None:
+        runner = self.runner
+        slot, lock = runner.plan.slot(job), ExitStack()
+        if not lock.enter_context(runner.store.claim(slot, runner.record(job), runner.say)):
+            lock.close()
+            return
+        runner.announce(job, slot)
+        processes = runner.plan.experiment.options.processes
+        fit = Fit(slot.folder, slot.files, self._spec(job), threads=threads, processes=processes)
+        self.running.append(Training(job, fit, lock, Bar(job.label, 0, "step", runner.say)))
+
+    def _spec(self, job: Job) -> dict[str, Any]:
+        data = self.runner.plan.experiment.dataset
+        parts, _ = registry.start()
+        return {
+            "kind": next(e.kind for e in parts if e.cls is type(job.part)),
+            "name": job.name,
+            "fields": fields.all_fields(job.part),
+            "dataset": {"name": parts.name_of(data), "fields": fields.all_fields(data)},
+            "split": job.split.name,
+            "seed": job.seed,
+        }
