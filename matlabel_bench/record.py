@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from matlabel_bench import __version__
+from matlabel_bench.workers import THREAD_VARIABLES, cores
 
 PACKAGES: dict[str, tuple[str, ...]] = {
     "torch": ("torch",),
@@ -36,9 +37,6 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "numba": ("numba",),
 }
 """Import name -> the distributions that may provide it, the one we depend on first."""
-
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-"""The variables that pin the thread pools of the libraries below us."""
 
 ABSOLUTE = re.compile(
     r"(?<![\w.:/\\~-])(?:/(?:[^\s/:;,'\"]+/)+|[A-Za-z]:\\(?:[^\s\\;,'\"]+\\)+|~[/\\](?:[^\s/\\:;,'\"]+[/\\])*)"
@@ -86,7 +84,7 @@ def plugins() -> dict[str, str]:
 
 def threads() -> dict[str, int | str]:
     """The pinned thread counts, and torch's own where torch is loaded."""
-    out: dict[str, int | str] = {name: os.environ.get(name, "unset") for name in THREADS}
+    out: dict[str, int | str] = {name: os.environ.get(name, "unset") for name in THREAD_VARIABLES}
     if torch := sys.modules.get("torch"):
         out["torch"] = int(torch.get_num_threads())
     return out
@@ -97,11 +95,6 @@ def gpus() -> list[str]:
     if torch := sys.modules.get("torch"):
         return [str(torch.cuda.get_device_name(i)) for i in range(torch.cuda.device_count())]
     return list(_driver_gpus())
-
-
-def cores() -> int:
-    """Processor cores this process may use, which on a cluster are fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def source(root: Path | None = None) -> dict[str, Any] | None:

@@ -1,0 +1,123 @@
+"""What each command does. The heavy modules are imported here, inside the functions, when a command needs them."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import Callable
+
+from matlabel_bench.cli.options import store_folder, to_options
+from matlabel_bench.errors import UsageError
+
+Say = Callable[[str], None]
+
+
+def run(args: argparse.Namespace) -> int:
+    """`bench run`: progress on stderr, the finished tables' folders on stdout."""
+    from matlabel_bench import config, runner
+
+    say = _voice(args)
+    result = runner.run(config.resolve(args.tables, to_options(args)), say=say)
+    for name, folder in result.folders.items():
+        counts = {s: sum(c.status == s for c in result.cells[name]) for s in ("measured", "failed")}
+        failed = f", {counts['failed']} failed (reasons in cells.csv)" if counts["failed"] else ""
+        print(f"{name}: {counts['measured']} cells measured{failed}; {folder}/table.md")
+    return int(result.code)
+
+
+def plan(args: argparse.Namespace) -> int:
+    """`bench plan`: every job with its state and cost, and the sum."""
+    from matlabel_bench import config
+    from matlabel_bench import plan as plans
+
+    planned = plans.make(config.resolve(args.tables, to_options(args)))
+    frame = planned.frame()
+    print(frame.to_string(index=False) if len(frame) else "nothing to compute")
+    print(f"\n{planned.summary()}")
+    return 0
+
+
+def label(args: argparse.Namespace) -> int:
+    """`bench label`: masks for a folder of tagged images."""
+    from matlabel_bench import runner
+
+    folder = runner.label(args.images, args.tags, args.out, to_options(args), say=_voice(args))
+    print(f"masks: {folder}")
+    return 0
+
+
+def store(args: argparse.Namespace) -> int:
+    """`bench store verify` exits 1 where it finds problems; `bench store gc` frees what no run used lately."""
+    from matlabel_bench.store import Store
+
+    root = store_folder(args.store)
+    if not root.is_dir():
+        raise UsageError("the folder of a store", f"{root} (no such folder)", "give it with --store")
+    if args.action == "verify":
+        problems = Store(root).verify()
+        print("\n".join(problems) if problems else f"{root}: every finished file is as it was written")
+        return 1 if problems else 0
+    count, size = Store(root).gc(days=args.days, dry=args.dry)
+    print(f"{root}: {'would remove' if args.dry else 'removed'} {count} keys, {size / 1e6:.1f} MB")
+    return 0
+
+
+def check(args: argparse.Namespace) -> int:
+    """`bench check`: exit 1 where the part breaks a promise."""
+    from matlabel_bench import kit, registry
+
+    parts, _ = registry.start()
+    fields = dict(_assignment(word) for word in args.sets)
+    results = {}
+    for entry in parts.find(args.part):
+        with contextlib.redirect_stdout(sys.stderr):  # some libraries greet on stdout, where JSON may have to stand
+            results[entry] = kit.check(entry, fields)
+    if args.json:
+        rows = [{"kind": e.kind, "part": e.name, **f.row()} for e, findings in results.items() for f in findings]
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+    else:
+        for entry, findings in results.items():
+            print(kit.render(entry, findings, sys.stdout.encoding))
+    return 0 if all(f.ok for findings in results.values() for f in findings) else 1
+
+
+def new(args: argparse.Namespace) -> int:
+    """`bench new`: a package with one part, and what to do next."""
+    from matlabel_bench import scaffold
+
+    folder = scaffold.write(args.kind, args.name, args.out)
+    print(f"{folder}\nnext:\n  pip install -e {folder}\n  bench check {args.kind}/{args.name}")
+    return 0
+
+
+def _voice(args: argparse.Namespace) -> Say:
+    """How progress is told: lines on stderr, nothing with --quiet, the libraries' log beside it with --verbose."""
+    if args.verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    if args.quiet:
+        return lambda text: None
+    return lambda text: print(text, file=sys.stderr, flush=True)
+
+
+def _assignment(word: str) -> tuple[str, str]:
+    name, sign, value = word.partition("=")
+    if not sign or not name.strip():
+        raise UsageError(
+            "--set FIELD=VALUE", repr(word), "for example --set kappa=20; `bench show PART` lists the fields"
+        )
+    return name.strip().rpartition(".")[2], value.strip()
+
+
+def report(args: argparse.Namespace) -> int:
+    raise NotImplementedError
+
+
+def compare(args: argparse.Namespace) -> int:
+    raise NotImplementedError
+
+
+def gate(args: argparse.Namespace) -> int:
+    raise NotImplementedError
