@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from matlabel_bench.errors import DataError
+from matlabel_bench.files import write_text
 
 Status = Literal["measured", "failed", "missing", "published-only"]
 ThresholdRule = Literal["fixed", "mask-free", "oracle", "none"]
@@ -55,12 +57,13 @@ _INTS = {"images", "classes", "seeds"}
 
 
 def write_cells(path: Path, cells: Iterable[Cell]) -> None:
-    """Write `cells.csv`; numbers keep enough digits to be compared exactly."""
-    with path.open("w", newline="", encoding="utf-8") as handle:
-        out = csv.writer(handle, lineterminator="\n")
-        out.writerow(HEADER)
-        for cell in cells:
-            out.writerow(_text(name, getattr(cell, name)) for name in HEADER)
+    """Write `cells.csv`, whole or not at all; numbers keep enough digits to be compared exactly."""
+    content = io.StringIO()
+    out = csv.writer(content, lineterminator="\n")
+    out.writerow(HEADER)
+    for cell in cells:
+        out.writerow(_text(name, getattr(cell, name)) for name in HEADER)
+    write_text(path, content.getvalue())
 
 
 def read_cells(path: Path) -> list[Cell]:

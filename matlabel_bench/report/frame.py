@@ -1,0 +1,229 @@
+"""One pandas frame for all formats: rows and columns as printed, each measured column before its published one.
+
+A cell of the frame is `Printed`; its `str` is what table.csv shows. A number that was not measured is a dash with a
+footnote, and so is anything that sets a cell apart from the table's face (other images, fewer classes): nothing is
+averaged, hidden or ranked.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from matlabel_bench.cells import Cell
+from matlabel_bench.errors import UsageError, near
+from matlabel_bench.report.model import Extras, TableInfo
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DASH = "—"
+MARKS = {"fixed": "f", "mask-free": "m", "oracle": "o"}
+LEGEND = {
+    "fixed": "background threshold fixed in advance",
+    "mask-free": "background threshold chosen on this split without its masks",
+    "oracle": "background threshold searched with the masks of this split, as the literature does; "
+    "it counts as supervision",
+}
+REPAIRS = "trimaps repaired / matting fallbacks"
+SUPERVISION = "supervision"
+EXTENSION = "†"
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """One cell as printed: its text, the letter of its threshold rule, the numbers of its footnotes."""
+
+    text: str
+    mark: str = ""
+    notes: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.text} {self.mark}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A column's name and, small beneath it, what kind of column it is (empty for measured ones)."""
+
+    name: str
+    small: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.small}" if self.small else self.name
+
+
+@dataclass
+class Report:
+    """The frame and everything printed around it."""
+
+    info: TableInfo
+    extras: Extras
+    cells: tuple[Cell, ...]
+    headings: list[Heading] = field(default_factory=list)
+    body: list[list[Printed]] = field(default_factory=list)
+    footnotes: list[str] = field(default_factory=list)
+    face: list[tuple[str, str]] = field(default_factory=list)
+    warning: str = ""
+
+    @property
+    def legend(self) -> list[tuple[str, str]]:
+        """Signs that occur and what they mean."""
+        used = {c.threshold_rule for c in self.cells if c.status == "measured"}
+        signs = [(MARKS[rule], text) for rule, text in LEGEND.items() if rule in used]
+        return signs + ([(EXTENSION, "not a row of the paper's table")] if self.info.extensions else [])
+
+    def sign(self, row: str) -> str:
+        """The sign after a row's name."""
+        return EXTENSION if row in self.info.extensions else ""
+
+    @property
+    def published(self) -> str:
+        """Where the published numbers come from; empty where the table has none."""
+        if not any(h.small for h in self.headings):
+            return ""
+        note = self.info.published_note.removeprefix("published:").strip()
+        return "; ".join(p for p in (self.info.source, note) if p)
+
+    def frame(self) -> pd.DataFrame:
+        """The table as a pandas frame of `Printed`, rows and columns named as printed."""
+        import pandas as pd
+
+        index = pd.Index(self.info.rows, name=self.info.row_label)
+        return pd.DataFrame(self.body, index=index, columns=[str(h) for h in self.headings], dtype=object)
+
+    def note(self, text: str) -> int:
+        """The number of a footnote; equal texts share one."""
+        if text not in self.footnotes:
+            self.footnotes.append(text)
+        return self.footnotes.index(text) + 1
+
+
+def build(info: TableInfo, cells: Sequence[Cell], extras: Extras) -> Report:
+    """Arrange cells as printed.
+
+    Raises:
+        UsageError: a cell of another table, of an unknown row or column, or two cells in one place.
+    """
+    places = _places(info, cells)
+    report = Report(info, extras, tuple(places[r, c] for r in info.rows for c in info.columns if (r, c) in places))
+    usual = _Usual(info, report.cells)
+    report.face, report.warning = usual.face(), usual.warning()
+    columns = [(_headings(info, c, report.cells), c) for c in info.columns]
+    report.headings = [h for headings, _ in columns for h in headings]
+    beyond = {row: _beyond_tags(row, report.cells) for row in info.rows}
+    if any(text not in ("", "tags") for text in beyond.values()):
+        report.headings.append(Heading(SUPERVISION))
+    if extras.repairs:
+        report.headings.append(Heading(REPAIRS))
+    for row in info.rows:
+        line = []
+        for headings, column in columns:
+            cell = places.get((row, column), Cell(info.name, row, column, reason="not run"))
+            line.append(_measured(cell, usual, report))
+            if len(headings) > 1:
+                line.append(Printed("" if cell.published is None else f"{cell.published:.1f}"))
+        more = {SUPERVISION: beyond[row], REPAIRS: str(extras.repairs.get(row, ""))}
+        report.body.append(line + [Printed(more[h.name]) for h in report.headings if h.name in more])
+    return report
+
+
+def interval(value: float, low: float | None, high: float | None, *, sign: bool = False) -> str:
+    """`52.3 [50.9, 53.6]`; without ends only the value. With `sign` every number carries one."""
+    form = "{:+.1f}" if sign else "{:.1f}"
+    shown = [form.format(v + 0.0 if round(v, 1) else 0.0) for v in (value, low, high) if v is not None]  # no -0.0
+    return shown[0] if len(shown) < 3 else f"{shown[0]} [{shown[1]}, {shown[2]}]"
+
+
+def _places(info: TableInfo, cells: Sequence[Cell]) -> dict[tuple[str, str], Cell]:
+    places: dict[tuple[str, str], Cell] = {}
+    for cell in cells:
+        for got, known, what in ((cell.row, info.rows, "row"), (cell.column, info.columns, "column")):
+            if got not in known:
+                raise UsageError(f"a {what} of {info.name}", f"{got!r}", near(got, known))
+        if cell.table != info.name or (cell.row, cell.column) in places:
+            raise UsageError(
+                f"one cell of {info.name} for {cell.row!r}, {cell.column!r}",
+                f"another, of table {cell.table!r}",
+                "give every column of a table a name of its own",
+            )
+        places[cell.row, cell.column] = cell
+    return places
+
+
+def _headings(info: TableInfo, column: str, cells: Sequence[Cell]) -> list[Heading]:
+    if all(c.published is None for c in cells if c.column == column):
+        return [Heading(column)]
+    note = info.published_note.removeprefix("published:").strip()  # tables may write the word themselves
+    return [Heading(column), Heading(column, f"published ({note})" if note else "published")]
+
+
+def _measured(cell: Cell, usual: _Usual, report: Report) -> Printed:
+    if cell.status == "measured" and cell.value is not None:
+        text = interval(cell.value, cell.low, cell.high)
+        return Printed(text, MARKS.get(cell.threshold_rule, ""), tuple(report.note(n) for n in usual.oddities(cell)))
+    reason = cell.reason or "no reason recorded"
+    text = {"failed": f"failed: {reason}", "published-only": cell.reason or "published number only"}.get(
+        cell.status, reason
+    )
+    return Printed(DASH, notes=(report.note(text),))
+
+
+def _beyond_tags(row: str, cells: Sequence[Cell]) -> str:
+    """What a row learned from; an oracle threshold is marked at its cells instead."""
+    used = [s for c in cells if c.row == row and c.status == "measured" for s in c.supervision.split("+") if s]
+    return "+".join(dict.fromkeys(s for s in used if s != "masks(threshold)"))
+
+
+class _Usual:
+    """What most measured cells share: the table's face. A cell that departs from it says so in a footnote."""
+
+    def __init__(self, info: TableInfo, cells: Sequence[Cell]) -> None:
+        self.info = info
+        self.measured = [c for c in cells if c.status == "measured"]
+        self.images, self.classes, self.seeds = (
+            self._most([int(getattr(c, name)) for c in self.measured]) for name in ("images", "classes", "seeds")
+        )
+
+    @staticmethod
+    def _most(numbers: list[int]) -> int:
+        counts = Counter(numbers)
+        return max(counts, key=lambda n: (counts[n], n)) if counts else 0
+
+    def face(self) -> list[tuple[str, str]]:
+        info = self.info
+        used = dict.fromkeys(s for c in self.measured for s in c.supervision.split("+") if s)
+        lines = [("dataset", info.dataset), ("split", info.split), ("profile", info.profile)]
+        if self.measured:
+            lines[2:2] = [("images", str(self.images)), ("classes", f"{self.classes}, background included")]
+            lines += [("seeds", str(self.seeds)), ("supervision", ", ".join(used) or "not recorded")]
+        metrics = sorted({c.metric for c in self.measured}) or ["mIoU"]
+        return [*lines, ("numbers", f"{', '.join(metrics)} in %, mean over seeds [95 % interval over images]")]
+
+    def warning(self) -> str:
+        info = self.info
+        if info.synthetic:
+            return "SYNTHETIC DATA: not comparable with published numbers"
+        if self.measured and info.published_classes and self.classes != info.published_classes:
+            return f"class subset ({self.classes} of {info.published_classes} classes): not comparable with published"
+        for what in ("dataset", "split"):
+            published = getattr(info, f"published_{what}")
+            if published and getattr(info, what) != published:
+                return f"{what} other than published ({published}): not comparable with published numbers"
+        return ""
+
+    def oddities(self, cell: Cell) -> list[str]:
+        out = [
+            f"{what} {getattr(cell, what)}"
+            for what in ("dataset", "split", "profile")
+            if getattr(cell, what) not in ("", getattr(self.info, what))
+        ]
+        if cell.images != self.images:
+            out.append(f"over {cell.images} images")
+        if cell.classes != self.classes:
+            out.append(f"mean over {cell.classes} classes, not {self.classes}: not comparable with the other cells")
+        if cell.seeds != self.seeds:
+            out.append(f"{cell.seeds} seed{'' if cell.seeds == 1 else 's'}")
+        return out
