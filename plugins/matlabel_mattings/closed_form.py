@@ -3,7 +3,8 @@
 Reference: pymatting, alpha/estimate_alpha_cf.py and laplacian/cf_laplacian.py, whose defaults are ours. Known pixels
 are eliminated, not penalised, and windows without unknown pixels are left out of the Laplacian: it depends on the
 trimap, so classes share nothing here.
-Deviations: none; alphas equal PyMatting's.
+Deviations: where no unknown pixel is near the foreground PyMatting fails (it divides by the norm of a right-hand side
+that is zero); the system's solution, alpha 0, is returned. All other alphas equal PyMatting's.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
 
 from matlabel_bench.fields import knob
 from matlabel_bench.types import Alpha, Image, Trimap
@@ -40,14 +43,28 @@ class ClosedForm:
     def open(self, out: Path | None) -> Callable[[Image, Trimap], Alpha]:
         """The live solver; see `through_pymatting.live`."""
         pm = through_pymatting.load()
-        cg = {"rtol": self.rtol, "maxiter": self.maxiter, "callback": through_pymatting.stop_if_diverged}
+        cg = {"rtol": self.rtol, "maxiter": self.maxiter, "callback": _watch}
         windows = {"epsilon": self.epsilon, "radius": self.radius}
 
         def prepare(image: Colours) -> Solve:
             def solve(trimap: Plane) -> Plane:
-                alpha: Plane = pm.estimate_alpha_cf(image, trimap, laplacian_kwargs=windows, cg_kwargs=cg)
+                try:
+                    alpha: Plane = pm.estimate_alpha_cf(image, trimap, laplacian_kwargs=windows, cg_kwargs=cg)
+                except _NoForegroundNear:
+                    alpha = np.where(trimap == 1, 1.0, 0.0)
                 return alpha
 
             return solve
 
         return through_pymatting.live(through_pymatting.Method("closed_form", prepare, side=2 * self.radius + 1))
+
+
+class _NoForegroundNear(Exception):
+    """The right-hand side is zero: every unknown pixel has background alone as known neighbour."""
+
+
+def _watch(system: Any, x: Any, target: Any, norm_target: float, residual: Any, norm: float) -> None:
+    """Callback of PyMatting's conjugate gradients."""
+    if norm_target == 0:
+        raise _NoForegroundNear
+    through_pymatting.stop_if_diverged(system, x, target, norm_target, residual, norm)

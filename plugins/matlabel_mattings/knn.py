@@ -26,7 +26,7 @@ class Knn:
     neighbours: tuple[int, ...] = knob((20, 10), "neighbours of each search, the pixel itself included", low=1)
     distance_weights: tuple[float, ...] = knob((2.0, 0.1), "weight of the place in each search", low=0.0)
     kernel: str = knob("binary", "weight of a neighbour: 1, or less the farther it is", choices=("binary", "soft"))
-    constraint: float = knob(100.0, "penalty on known pixels (lambda)", low=0.0)
+    constraint: float = knob(100.0, "penalty on known pixels (lambda)", low=0.01)
     rtol: float = knob(1e-7, "relative residual at which conjugate gradients stop", low=0.0)
     maxiter: int = knob(10000, "iterations after which the class counts as failed", low=1)
     backend: str = knob("pymatting", "who solves", choices=("pymatting",))

@@ -23,7 +23,7 @@ class Lbdm:
 
     epsilon: float = knob(1e-7, "regularisation of each window's regression", low=0.0)
     radius: int = knob(1, "pixels from a window's centre to its edge", low=1)
-    constraint: float = knob(100.0, "penalty on known pixels (lambda)", low=0.0)
+    constraint: float = knob(100.0, "penalty on known pixels (lambda)", low=0.01)
     rtol: float = knob(1e-7, "relative residual at which conjugate gradients stop", low=0.0)
     maxiter: int = knob(10000, "iterations after which the class counts as failed", low=1)
     backend: str = knob("pymatting", "who solves", choices=("pymatting",))

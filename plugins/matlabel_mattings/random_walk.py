@@ -24,7 +24,7 @@ class RandomWalk:
 
     radius: int = knob(1, "pixels from a window's centre to its edge", low=1)
     regularization: float = knob(1e-8, "added to the matrix's diagonal", low=0.0)
-    constraint: float = knob(100.0, "penalty on known pixels (lambda)", low=0.0)
+    constraint: float = knob(100.0, "penalty on known pixels (lambda)", low=0.01)
     rtol: float = knob(1e-7, "relative residual at which conjugate gradients stop", low=0.0)
     maxiter: int = knob(10000, "iterations after which the class counts as failed", low=1)
     backend: str = knob("pymatting", "who solves", choices=("pymatting",))

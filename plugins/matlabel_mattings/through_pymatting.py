@@ -147,7 +147,7 @@ def _failures(method: Method, plane: np.ndarray) -> Iterator[None]:
         raise MattingFailed(
             f"{method.name} matting to solve the trimap",
             f"{type(err).__name__}: {err}",
-            "the map stands in for the alpha; another matting, a larger maxiter or other trimap thresholds may solve it",
+            "the map stands in for the alpha; try another matting, a larger maxiter, or other trimap thresholds",
         ) from err
 
 

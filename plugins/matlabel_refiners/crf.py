@@ -79,7 +79,7 @@ class Crf:
             field.addPairwiseBilateral(
                 sxy=self.bilateral_xy,
                 srgb=self.bilateral_rgb,
-                rgbim=np.ascontiguousarray(image),
+                rgbim=np.array(image, order="C"),  # pydensecrf takes no view and nothing read-only
                 compat=self.bilateral_compat,
             )
             return _marginals(field.inference(self.iterations), scores.shape)
