@@ -88,10 +88,11 @@ class Report:
         return "; ".join(p for p in (self.info.source, note) if p)
 
     def frame(self) -> pd.DataFrame:
-        """The table as a pandas frame of `Printed`, rows and columns named as printed."""
+        """The table as a pandas frame of `Printed`, rows and columns named as printed; synthetic data say so."""
         import pandas as pd
 
-        index = pd.Index(self.info.rows, name=self.info.row_label)
+        name = self.info.row_label + (" (SYNTHETIC DATA)" if self.info.synthetic else "")
+        index = pd.Index(self.info.rows, name=name)
         return pd.DataFrame(self.body, index=index, columns=[str(h) for h in self.headings], dtype=object)
 
     def note(self, text: str) -> int:

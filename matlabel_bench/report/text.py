@@ -45,7 +45,7 @@ def to_latex(report: Report) -> str:
     info = report.info
     caption = tex(". ".join(p for p in (info.title or info.name, report.warning) if p))
     parts = [tex(f"{name}: {text}") for name, text in report.face]
-    heads = [_tex_head(h.name, h.small) for h in report.headings]
+    heads = [tex(h.name) + (r" {\footnotesize published}" if h.small else "") for h in report.headings]
     lines = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\label{{tab:{_label(info.name)}}}"]
     lines += [rf"\begin{{tabular}}{{l{'r' * len(heads)}}}", r"\toprule"]
     lines += [" & ".join([tex(info.row_label), *heads]) + r" \\", r"\midrule"]
@@ -111,22 +111,19 @@ def _tex_cell(cell: Printed) -> str:
     return tex(cell.text) + (rf"\textsuperscript{{{marks}}}" if marks else "")
 
 
-def _tex_head(name: str, small: str) -> str:
-    if not small:
-        return tex(name)
-    return rf"\begin{{tabular}}[b]{{@{{}}r@{{}}}}{tex(name)}\\{{\tiny {tex(small)}}}\end{{tabular}}"
-
-
 def _label(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name)
 
 
 def _md_stages(extras: Extras) -> list[str]:
-    stages = list(dict.fromkeys(s.stage for s in extras.stages))
-    if not stages:
+    if not extras.stages:
         return []
     found = {(s.row, s.stage): interval(s.value, s.low, s.high) for s in extras.stages}
-    rows = dict.fromkeys(s.row for s in extras.stages)
+    rows: dict[str, list[str]] = {}
+    for score in extras.stages:
+        rows.setdefault(score.row, []).append(score.stage)
+    longest = sorted(rows.values(), key=len, reverse=True)  # the row with most stages says their order
+    stages = list(dict.fromkeys(stage for names in longest for stage in names))
     body = [[md(row), *(md(found.get((row, stage), "")) for stage in stages)] for row in rows]
     return ["## Score after every stage", "", *md_table(["row", *map(md, stages)], body)]
 
