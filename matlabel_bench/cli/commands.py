@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from matlabel_bench.cli.options import store_folder, to_options
 from matlabel_bench.errors import UsageError
@@ -30,23 +32,56 @@ def run(args: argparse.Namespace) -> int:
 
 def plan(args: argparse.Namespace) -> int:
     """`bench plan`: every job with its state and cost, and the sum."""
-    from matlabel_bench import config
+    from matlabel_bench import config, forecast
     from matlabel_bench import plan as plans
 
     planned = plans.make(config.resolve(args.tables, to_options(args)))
-    frame = planned.frame()
-    print(frame.to_string(index=False) if len(frame) else "nothing to compute")
-    print(f"\n{planned.summary()}")
+    frame = forecast.frame(planned)
+    print(frame.to_string(index=False, na_rep="") if len(frame) else "nothing to compute")
+    print(f"\n{forecast.summary(planned)}")
     return 0
 
 
 def label(args: argparse.Namespace) -> int:
     """`bench label`: masks for a folder of tagged images."""
-    from matlabel_bench import runner
+    from matlabel_bench import config, labelling, tables
 
-    folder = runner.label(args.images, args.tags, args.out, to_options(args), say=_voice(args))
-    print(f"masks: {folder}")
+    options = to_options(args)
+    tags = f"folder.tags={Path(args.tags).resolve()}"
+    options = dataclasses.replace(
+        options, dataset="folder", data_root=str(args.images), sets=(tags, *options.sets), out=args.out
+    )
+    experiment = config.resolve([str(tables.recipe(args.recipe))], options)
+    experiment = dataclasses.replace(
+        experiment, profile=dataclasses.replace(experiment.profile, fit_split="all", split="all")
+    )
+    print(f"masks: {labelling.label(experiment, args.out, _voice(args))}")
     return 0
+
+
+def report(args: argparse.Namespace) -> int:
+    """`bench report`: an index of all tables below a folder."""
+    from matlabel_bench.report.write import index
+
+    print(index(args.folder))
+    return 0
+
+
+def compare(args: argparse.Namespace) -> int:
+    """`bench compare`: two results side by side, judging nothing."""
+    from matlabel_bench import gate as gates
+
+    print(gates.comparison(args.first, args.second))
+    return 0
+
+
+def gate(args: argparse.Namespace) -> int:
+    """`bench gate`: 0 same or better, 1 worse, 2 not measured, 3 usage."""
+    from matlabel_bench import gate as gates
+
+    result = gates.gate(args.baseline, args.results, args.tolerance, interval=args.interval)
+    print(result.text, file=sys.stderr if result.code == gates.USAGE else sys.stdout)
+    return result.code
 
 
 def store(args: argparse.Namespace) -> int:
@@ -109,15 +144,3 @@ def _assignment(word: str) -> tuple[str, str]:
             "--set FIELD=VALUE", repr(word), "for example --set kappa=20; `bench show PART` lists the fields"
         )
     return name.strip().rpartition(".")[2], value.strip()
-
-
-def report(args: argparse.Namespace) -> int:
-    raise NotImplementedError
-
-
-def compare(args: argparse.Namespace) -> int:
-    raise NotImplementedError
-
-
-def gate(args: argparse.Namespace) -> int:
-    raise NotImplementedError

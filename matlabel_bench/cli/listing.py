@@ -19,19 +19,19 @@ from matlabel_bench.errors import UsageError, near
 if TYPE_CHECKING:
     from matlabel_bench.registry import Entry
 
-FILES = ("tables", "profiles")
+FILES = ("tables", "profiles", "recipes")
 
 
 def list_parts(args: argparse.Namespace) -> int:
-    """`bench list [KIND]`: parts with origin and supervision; tables; profiles."""
+    """`bench list [KIND]`: parts with origin and supervision; tables; profiles; recipes."""
     from matlabel_bench import registry
     from matlabel_bench.spec import KINDS
 
     kind = args.kind
     if kind is not None and kind not in KINDS + FILES:
-        singular = {f"{k}s": k for k in KINDS} | {"table": "tables", "profile": "profiles"}
+        singular = {f"{k}s": k for k in KINDS} | {f.removesuffix("s"): f for f in FILES}
         if kind not in singular:
-            raise UsageError("a kind of part, tables or profiles", f"{kind!r}", near(kind, KINDS + FILES))
+            raise UsageError("a kind of part, tables, profiles or recipes", f"{kind!r}", near(kind, KINDS + FILES))
         kind = singular[kind]
     parts = [] if kind in FILES else [_row(e) for e in registry.start()[0] if kind in (None, e.kind)]
     files = {name: _files(name) for name in FILES if kind in (None, name)}
@@ -107,9 +107,12 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def _files(what: str) -> list[dict[str, str]]:
-    from matlabel_bench import config
+    from matlabel_bench import config, tables
 
-    found = {"tables": config.tables, "profiles": config.profiles}[what]()
+    if what == "recipes":
+        found = {p.stem: p for p in sorted((tables.home() / "recipes").glob("*.toml"))}
+    else:
+        found = tables.tables() if what == "tables" else config.profiles()
     return [{"name": name, "title": _title(path)} for name, path in found.items()]
 
 
@@ -149,15 +152,10 @@ def _limits(field: Mapping[str, Any]) -> str:
     said = []
     if field["choices"]:
         said.append("one of " + ", ".join(map(str, field["choices"])))
-    if field["low"] is not None or field["high"] is not None:
-        said.append(f"{_end(field['low'])} .. {_end(field['high'])}")
+    said += [f"{sign} {field[end]:g}" for sign, end in ((">=", "low"), ("<=", "high")) if field[end] is not None]
     if field["key"] == "none":
         said.append("not part of the cache key")
     return f"   ({'; '.join(said)})" if said else ""
-
-
-def _end(bound: float | None) -> str:
-    return "" if bound is None else f"{bound:g}"
 
 
 def _fields(entry: Entry) -> list[dict[str, Any]]:

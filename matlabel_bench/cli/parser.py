@@ -113,12 +113,17 @@ def _running(subs: Any) -> None:
     )  # fmt: skip
     sub.add_argument("images", type=Path, metavar="IMAGES", help="folder of images")
     sub.add_argument("--tags", type=Path, required=True, metavar="FILE", help="CSV of image,tag lines")
+    sub.add_argument("--recipe", default="mat-label", metavar="NAME", help="which parts make the masks; or a TOML path")
     add_run_options(sub)
 
 
 def _inspecting(subs: Any) -> None:
-    sub = _add(subs, "list", listing.list_parts, "what is installed: parts, tables, profiles", "bench list matting")
-    sub.add_argument("kind", nargs="?", metavar="KIND", help=f"{', '.join(KINDS)}, tables or profiles; default all")
+    sub = _add(
+        subs, "list", listing.list_parts, "what is installed: parts, tables, profiles, recipes", "bench list matting"
+    )
+    sub.add_argument(
+        "kind", nargs="?", metavar="KIND", help=f"{', '.join(KINDS)}, tables, profiles or recipes; default all"
+    )
     _json(sub)
     sub = _add(subs, "show", listing.show, "a part: its fields, paper, origin", "bench show closed_form")
     sub.add_argument("part", metavar="PART", help="name, or kind/name")
@@ -141,7 +146,15 @@ def _results(subs: Any) -> None:
         "bench gate reports/tiny-shapes bench-out",
     )  # fmt: skip
     sub.add_argument("baseline", type=Path, metavar="BASELINE", help="committed results")
-    sub.add_argument("results", nargs="?", type=Path, default=Path("bench-out"), help="default bench-out")
+    sub.add_argument(
+        "results", nargs="?", type=Path, default=Path("bench-out"), metavar="RESULTS", help="default bench-out"
+    )
+    sub.add_argument(
+        "--tolerance", type=float, default=0.05, metavar="POINTS", help="points of mIoU a cell may fall (default 0.05)"
+    )
+    sub.add_argument(
+        "--interval", action="store_true", help="judge by the baseline's 95 %% interval instead: for stages on a GPU"
+    )
     sub = _add(subs, "store", commands.store, "verify the store's files, or remove what is unused", "bench store gc")
     sub.add_argument("action", choices=("verify", "gc"), help="read every file again, or remove unused keys")
     sub.add_argument("--store", metavar="DIR", help="default as in `bench run`")
