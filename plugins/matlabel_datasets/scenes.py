@@ -45,7 +45,7 @@ class Pose:
     head: float
 
     def head_at(self) -> tuple[float, float]:
-        return self.x + 0.9 * self.a * self.along[0], self.y + 0.9 * self.a * self.along[1]
+        return self.x + 0.7 * self.a * self.along[0], self.y + 0.7 * self.a * self.along[1]
 
     def local(self, xs: Field, ys: Field) -> tuple[Field, Field]:
         """Coordinates along and across the axis."""
@@ -112,15 +112,17 @@ def _visible(below: Layer, alpha: Field) -> bool:
 
 
 def _pose(rng: Rng, shape: tuple[int, ...], b: float) -> Pose:
-    """A place where the whole telling part lies inside the frame; the body may be cut by it."""
-    slope = 1.6 * rng.random() - 0.8
-    c = 1 / np.sqrt(1 + slope * slope) * (1 if rng.random() < 0.5 else -1)
-    along = (float(c), float(slope * c))
-    a = b * (1.4 + 0.5 * rng.random())
-    head = b * (0.52 + 0.16 * rng.random())
-    x = 1.2 * head + rng.random() * (shape[1] - 2.4 * head) - 0.9 * a * along[0]
-    y = 1.2 * head + rng.random() * (shape[0] - 2.4 * head) - 0.9 * a * along[1]
-    return Pose(float(x), float(y), along, float(a), float(b), float(head))
+    """A place where the whole telling part lies inside the frame, and mostly the middle of the body, too."""
+    a = b * (1.2 + 0.4 * rng.random())
+    head = b * (0.60 + 0.20 * rng.random())
+    for _ in range(3):
+        slope = 1.6 * rng.random() - 0.8
+        c = 1 / np.sqrt(1 + slope * slope) * (1 if rng.random() < 0.5 else -1)
+        x = 1.2 * head + rng.random() * (shape[1] - 2.4 * head) - 0.7 * a * c
+        y = 1.2 * head + rng.random() * (shape[0] - 2.4 * head) - 0.7 * a * c * slope
+        if 0.7 * b < x < shape[1] - 0.7 * b and 0.7 * b < y < shape[0] - 0.7 * b:
+            break
+    return Pose(float(x), float(y), (float(c), float(c * slope)), float(a), float(b), float(head))
 
 
 def _layer(rng: Rng, kind: int, pose: Pose, canvas: Field) -> Layer:
@@ -134,8 +136,11 @@ def _layer(rng: Rng, kind: int, pose: Pose, canvas: Field) -> Layer:
     if kind:
         hx, hy = pose.head_at()
         u, v = pose.local(xs[None, :] - hx + pose.x, ys[:, None] - hy + pose.y)
-        head = ramp((pose.head - np.sqrt(u * u + v * v)) / 1.5 + 0.5)
-        colour = mix(colour, patterns(rng, kind, u / pose.head, v / pose.head), head)
+        far = np.sqrt(u * u + v * v)
+        head = ramp((pose.head - far) / 1.5 + 0.5)
+        echo = (0.2 + 0.35 * rng.random()) * (0.5 + 0.5 * ramp(1 - (far - pose.head) / pose.a))
+        clear = 0.55 + 0.4 * rng.random()
+        colour = mix(colour, patterns(rng, kind, u / pose.head, v / pose.head), np.maximum(clear * head, echo))
     alpha = np.floor(_halve(np.maximum(body, head)) * 255 + 0.5) / 255
     return Layer(kind, _halve(colour), alpha, _halve(head))
 
@@ -170,7 +175,7 @@ def _plain(rng: Rng, kind: int, shape: tuple[int, int], canvas: Field, alpha: Fi
     under = (canvas * alpha[:, :, None]).sum((0, 1)) / (alpha.sum() + 1e-9)
     careless = rng.random() < 0.15
     for _ in range(6):
-        number = (kind - 1 + int(rng.integers(0, 2))) % len(BODIES) if kind else int(rng.integers(0, len(BODIES)))
+        number = (kind - 1 + (rng.random() < 0.25)) % len(BODIES) if kind else int(rng.integers(0, len(BODIES)))
         colour = jitter(rng, BODIES[number], 0.16)
         if careless or np.abs(colour - under).sum() > 0.42:
             break
