@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from matlabel_bench.errors import ContractError, DataError, UsageError
+from matlabel_bench.label import make_label, make_scores
 from matlabel_bench.score import (
     BINS,
     THRESHOLDS,
@@ -75,6 +76,7 @@ def test_a_tally_holds_the_confusion_of_the_label_at_every_threshold(scene):
     curve = []
     for j, threshold in enumerate(THRESHOLDS):
         label = brute(maps, tags, tie, threshold)
+        assert np.array_equal(make_label(make_scores(maps, j / 100, tie), tags), label)
         want = confuse(label, mask, 5)
         assert np.array_equal(tallies.confusions(j / 100)[0], want)
         assert np.array_equal(tallies.confusion(j / 100), want)

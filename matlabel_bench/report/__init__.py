@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from matlabel_bench.report.model import ClassScores, Curve, Extras, Repairs, RowDifference, StageScore, TableInfo
-from matlabel_bench.report.output import index, write
+from matlabel_bench.report.write import index, write
 
 __all__ = [
     "ClassScores",
