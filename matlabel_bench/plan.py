@@ -10,7 +10,7 @@ from typing import Any
 from matlabel_bench import fields, registry
 from matlabel_bench.cells import ThresholdRule
 from matlabel_bench.config import Experiment
-from matlabel_bench.errors import MissingPart
+from matlabel_bench.errors import MissingPart, UsageError
 from matlabel_bench.fingerprint import Fingerprints
 from matlabel_bench.store import Slot, Store
 from matlabel_bench.tables import Column, Row, Table
@@ -152,10 +152,11 @@ class _Builder:
         try:
             for name in row.needs:
                 registry.start()[0].get("refiner", name)
-            chains = [self._chain(row, column, seed) for seed in self.experiment.profile.seeds]
+            every = [self._chain(row, column, seed) for seed in self.experiment.profile.seeds]
         except MissingPart as err:
             return CellPlan(table, row, column, missing=f"{err.expected.split()[-1]} {err.got} is not installed")
         rule, fixed = self._rule(row, column)
+        chains = list({c.score.key: c for c in every}.values())  # what nothing random touches counts as one seed
         return CellPlan(
             table,
             row,
@@ -178,16 +179,29 @@ class _Builder:
         return rule, fixed if rule == "fixed" else None
 
     def _chain(self, row: Row, column: Column, seed: int) -> _Chain:
-        source = self.source(row, seed)
+        source = self._source(row, seed)
         seed_score = self._score(source)
         rule, fixed = self._rule(row, column)
         chooser = {"oracle": seed_score, "mask-free": self._step("threshold", "", None, source)}.get(rule)
         score = seed_score
         if column.refine:
-            score = self._score({"labels": self.refined(row, column, source, chooser, fixed)})
+            score = self._score({"labels": self._refined(row, column, source, chooser, fixed)})
         return _Chain(score, chooser, seed_score, self._score({"maps": source["maps"]}))
 
-    def refined(
+    def labels(self, row: Row, column: Column, seed: int) -> Job:
+        """The job whose files are the row's pseudo-labels, made without any mask."""
+        rule, fixed = self._rule(row, column)
+        if rule == "oracle" or not column.refine:
+            raise UsageError(
+                "a recipe with a refiner and a threshold without masks",
+                f"threshold {rule!r}, refine {list(column.refine)}",
+                'set threshold = "mask-free" or "fixed" and refine = [...] in the recipe',
+            )
+        source = self._source(row, seed)
+        chooser = self._step("threshold", "", None, source) if rule == "mask-free" else None
+        return self._refined(row, column, source, chooser, fixed)
+
+    def _refined(
         self, row: Row, column: Column, source: Mapping[str, Job], chooser: Job | None, fixed: float | None
     ) -> Job:
         """The last refiner's job: the first one starts from the seed, every other from the label before it."""
@@ -198,7 +212,7 @@ class _Builder:
             inputs = {"labels": job}
         return job
 
-    def source(self, row: Row, seed: int) -> dict[str, Job]:
+    def _source(self, row: Row, seed: int) -> dict[str, Job]:
         """The jobs whose output is the row's seed: maps, and alphas where the row has a matting."""
         cam = self.experiment.part("cam", str(row.cam), row)
         before = {}
@@ -223,6 +237,21 @@ class _Builder:
         used = [("cam", row.cam), ("matting", row.matting), *(("refiner", r) for r in column.refine)]
         more = {s for kind, name in used if name for s in getattr(parts.get(kind, name).cls, "supervision", ())}
         return "+".join(["tags", *sorted(more - {"tags"}), *(["masks(threshold)"] if rule == "oracle" else [])])
+
+
+def labels(experiment: Experiment) -> tuple[Plan, Job]:
+    """A plan that makes pseudo-labels and scores nothing: the first row and column of the experiment's one table.
+
+    Raises:
+        UsageError, DataError, MissingPart: as `make`; or a rule that would need masks.
+    """
+    table = experiment.tables[0]
+    row, column = table.rows[0], table.columns[0]
+    plan = Plan(experiment, Store(experiment.options.store))
+    split = experiment.dataset.split(experiment.profile.split)
+    fit = experiment.dataset.split(experiment.profile.fit_split)
+    builder = _Builder(plan, Fingerprints(plan.store.root), fit, split)
+    return plan, builder.labels(row, column, experiment.profile.seeds[0])
 
 
 def items_of(job: Job) -> int:

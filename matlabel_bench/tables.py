@@ -72,6 +72,16 @@ def tables() -> dict[str, Path]:
     return {p.stem: p for p in sorted((home() / "tables").glob("*.toml"))}
 
 
+def recipe(name: str) -> Path:
+    """The file of a recipe for `bench label`, by name or path: a table of one row and one column."""
+    known = {p.stem: p for p in sorted((home() / "recipes").glob("*.toml"))}
+    if name.endswith(".toml"):
+        return Path(name)
+    if name not in known:
+        raise UsageError("the name of a recipe, or the path of a .toml file", f"{name!r}", near(name, known))
+    return known[name]
+
+
 def load_table(name: str) -> Table:
     """A table by name or by the path of a TOML file. Raises UsageError with near misses."""
     raw = read_toml(name, tables(), "table")
