@@ -33,8 +33,8 @@ def knob(
         choices: allowed values, if they can be listed.
         low, high: inclusive bounds for numbers.
         key: what enters the cache key: the value; the SHA-256 of the file the value names ("file"; a path that
-            moves changes nothing, another content does); or nothing ("none": where things lie and on which
-            device they run, never what is computed).
+            moves changes nothing, another content does; an address with :// and the word none enter as they are);
+            or nothing ("none": where things lie and on which device they run, never what is computed).
     """
     meta = {"help": help, "choices": tuple(choices) if choices else None, "low": low, "high": high, "key": key}
     return dataclasses.field(default=default, metadata=meta)
@@ -52,7 +52,8 @@ def key_fields(part: Any) -> dict[str, Any]:
         value = getattr(part, field.name)
         if rule == "none":
             continue
-        out[field.name] = _digest(value, field.name) if rule == "file" and value else plain(value)
+        local = rule == "file" and value and value != "none" and "://" not in str(value)
+        out[field.name] = _digest(value, field.name) if local else plain(value)
     return out
 
 

@@ -1,11 +1,15 @@
-"""Built-in cams."""
+"""Built-in generators of class activation maps."""
 
 from __future__ import annotations
 
 from matlabel_bench.registry import Registry
 from matlabel_bench.spec import hookimpl
+from matlabel_cams.cam import Cam
+from matlabel_cams.d2cam import D2Cam
 
 
 @hookimpl
 def matlabel_register(registry: Registry) -> None:
-    pass
+    """Register the generators of this package."""
+    registry.add("cam", "cam", Cam)
+    registry.add("cam", "d2cam", D2Cam)

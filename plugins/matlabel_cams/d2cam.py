@@ -1,0 +1,75 @@
+"""D2CAM: double decoupled class activation maps (Wang, Xu et al., ICCV 2023, section 3.2.1, equations 2-8).
+
+No code of the authors is public; what the text leaves open is a field here, with the reading that
+docs/decisions.md gives reasons for. Gradients ("truncate the gradients of N1 and N2 in L_d2") follow the text and,
+for comparison, BAS (wpy1999/BAS at 54c395e), whose generator learns through its input as well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from matlabel_bench.fields import knob
+from matlabel_bench.types import Cams, Image, Split, Tags
+from matlabel_cams.trained import Trained, classes_in
+
+
+@dataclass(frozen=True)
+class D2Cam(Trained):
+    """Maps from a generator of their own, taught to hold what a class needs and to leave the rest."""
+
+    cost: ClassVar[float] = 2.0
+    published_in: ClassVar[str] = "Wang, Xu et al., Treating Pseudo-labels Generation as Image Matting, ICCV 2023"
+
+    stride: int = knob(8, "pixels of the input a cell of the feature map covers (paper: 8)", choices=(8, 16))
+    cut: str = knob("stem", "last stage that is not trained; none trains all (as ReCAM: stem)")
+    epochs: int = knob(8, "times each image is seen (paper: 8 on VOC, 12 on COCO)", low=1)
+    lr: float = knob(6e-3, "learning rate of the backbone at the first step (paper)", low=0)
+    generator_multiple: float = knob(10.0, "learning rate of the generator, relative to lr (BAS)", low=0)
+    pool: bool = knob(False, "halve the feature map before N2 by max-pooling (BAS); a quarter of the cost")
+    bias: float = knob(0.0, "the generator's first bias; 0: every map begins at one half")
+    warmup: int = knob(0, "first epochs in which only the classifier learns", low=0)
+    beta: float = knob(0.1, "weight of the background's cross-entropy (eq. 5)", low=0)
+    hinge: float = knob(1.0, "margin of the hinge (eq. 5)", low=0)
+    m: float = knob(0.2, "share of the map above which area is fully penalised (eq. 6)", low=0, high=1)
+    lam: float = knob(0.05, "weight of the area below m (eq. 6)", low=0)
+    gamma1: float = knob(0.5, "weight of the decoupling loss (section 4.2)", low=0)
+    gamma2: float = knob(2.0, "weight of the area loss (section 4.2)", low=0)
+    gamma3: float = knob(0.5, "weight of the overlap loss (section 4.2)", low=0)
+    area: str = knob("margin", "area loss: with margin (eq. 6) or plain (eq. 7)", choices=("margin", "plain"))
+    gradient: str = knob(
+        "literal",
+        "the generator's input is detached in L_d2 (literal), nowhere (bas), or in all its losses (phi_only)",
+        choices=("literal", "bas", "phi_only"),
+    )
+    normalise: str = knob("max", "divide each map by its maximum, or leave it", choices=("max", "none"))
+
+    def fit(self, train: Split, out: Path, seed: int) -> None:
+        """Train classifier and generator together. Raises UsageError (weights, fields) and TrainingFailed."""
+        from matlabel_cams.classifier import backbone_with_weights
+
+        backbone = backbone_with_weights(self.backbone, self.stride, self.weights, seed)
+        self.train(self._network(backbone, len(train.classes)), backbone, train, out, seed)
+
+    def open(self, out: Path) -> Callable[[Image, Tags], Cams]:
+        """The live generator. Raises UsageError where `out` holds no weights of this part."""
+        from matlabel_bench.recipe import load
+        from matlabel_cams.backbones import make
+
+        backbone = make(self.backbone, self.stride)
+        network = self._network(backbone, classes_in(out))
+        load(network, out)
+        return self.maps(network, backbone, normalise=self.normalise == "max")
+
+    def _network(self, backbone: Any, classes: int) -> Any:
+        from matlabel_cams.classifier import options
+        from matlabel_cams.d2network import D2Network, Weights
+
+        weights = Weights(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Weights)})
+        return D2Network(
+            backbone, classes, weights, self.bias, self.generator_multiple, pool=self.pool, **options(self)
+        )

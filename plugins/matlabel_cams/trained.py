@@ -1,0 +1,111 @@
+"""Fields and ways that the trained generators of class activation maps share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from matlabel_bench.errors import UsageError
+from matlabel_bench.fields import key_fields, knob
+from matlabel_bench.types import Cams, Image, Split, Tags
+
+if TYPE_CHECKING:
+    from matlabel_bench.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A classifier trained on tags, and maps drawn from it at several scales."""
+
+    version: ClassVar[int] = 1
+    trains: ClassVar[bool] = True
+
+    backbone: str = knob("resnet50", "network", choices=("resnet50", "mobilenet_v2", "small"))
+    weights: str = knob("", "pretrained weights: file, address such as torchvision://resnet50, or none", key="file")
+    stride: int = knob(16, "pixels of the input a cell of the network's map covers", choices=(8, 16))
+    part: str = knob("", "last stage of N1; empty: the backbone's penultimate feature map")
+    cut: str = knob("none", "last stage that is not trained; none trains all")
+    epochs: int = knob(5, "times each image is seen", low=1)
+    batch: int = knob(16, "images a step, over all processes", low=1)
+    lr: float = knob(0.1, "learning rate of the backbone at the first step", low=0)
+    head_multiple: float = knob(10.0, "learning rate of the new layers, relative to lr (IRN)", low=0)
+    momentum: float = knob(0.9, "of SGD", low=0, high=1)
+    weight_decay: float = knob(1e-4, "of SGD (IRN)", low=0)
+    power: float = knob(0.9, "lr falls with (1 - step / steps)^power (IRN)", low=0)
+    side_low: int = knob(320, "least length of the longer side in training, pixels (IRN)", low=8)
+    side_high: int = knob(640, "greatest length of the longer side in training, pixels (IRN)", low=8)
+    crop: int = knob(512, "side of the square that is cut in training, pixels (IRN)", low=8)
+    scales: tuple[float, ...] = knob((0.5, 1.0, 1.5, 2.0), "scales of the image whose maps are averaged", low=0.05)
+    flip: bool = knob(True, "average with the mirrored image")
+    cell: int = knob(8, "pixels a cell of the stored maps covers", low=1)
+    longest: int = knob(1024, "images with a longer side are made smaller before mapping; 0: never", low=0)
+    amp: bool = knob(True, "float16 arithmetic in training, on a GPU only")
+    device: str = knob("cpu", "where the network runs: cpu, cuda or cuda:N", key="none")
+    readers: int = knob(0, "processes that read images beside a training", low=0, key="none")
+    tensorboard: bool = knob(False, "write TensorBoard events beside the JSON log", key="none")
+
+    def recipe(self) -> Recipe:
+        """How mmengine is to train it."""
+        from matlabel_bench.recipe import Recipe
+
+        shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(Recipe)}
+        return Recipe(**shared)
+
+    def train(self, network: Any, backbone: Any, train: Split, out: Path, seed: int) -> None:
+        """Train a network on the images of a split and leave its weights in `out`."""
+        from matlabel_bench.train import run
+        from matlabel_cams.crops import Crops
+
+        if self.side_low > self.side_high:
+            raise UsageError(
+                "side_low not above side_high", f"{self.side_low} and {self.side_high}", "exchange the two values"
+            )
+        crops = Crops(train, backbone, (self.side_low, self.side_high), self.crop, seed)
+        about = {"part": type(self).__name__, "classes": list(train.classes), "fields": key_fields(self)}
+        run(network, crops, self.recipe(), out, seed, about)
+
+    def maps(self, network: Any, backbone: Any, normalise: bool) -> Callable[[Image, Tags], Cams]:
+        """The live generator for a network with `maps(images, tags)` and its backbone."""
+        import torch
+
+        from matlabel_cams.backbones import channel_constants
+        from matlabel_cams.scales import at_scales
+
+        if not self.scales:
+            raise UsageError("at least one scale", "none", "set scales, e.g. 0.5,1,1.5,2")
+        network = network.eval().to(self.device, memory_format=torch.channels_last)
+        mean, std = channel_constants(backbone)
+        settings: dict[str, Any] = {"stride": self.stride, "cell": self.cell, "scales": self.scales, "flip": self.flip}
+        settings |= {"mean": mean, "std": std, "longest": self.longest, "device": self.device}
+
+        @torch.inference_mode()
+        def generate(image: Image, tags: Tags) -> Cams:
+            chosen = torch.from_numpy(tags.astype(np.int64) - 1).to(self.device)
+            maps = at_scales(image, lambda batch: network.maps(batch, chosen), **settings).numpy()
+            return scaled(maps) if normalise else np.clip(maps, 0, 1)
+
+        return generate
+
+
+def classes_in(out: Path) -> int:
+    """The number of classes a finished training in `out` knows. Raises UsageError where there is none."""
+    import json
+
+    from matlabel_bench.recipe import ABOUT
+
+    try:
+        return len(json.loads((out / ABOUT).read_text())["classes"])
+    except (OSError, ValueError, KeyError) as err:
+        raise UsageError(f"a finished training in {out}", f"no {ABOUT} there", "train the part first (fit)") from err
+
+
+def scaled(maps: Cams) -> Cams:
+    """Each channel divided by its maximum; a channel that is zero, or nothing but rounding, becomes zero."""
+    peaks = maps.max(axis=(1, 2), keepdims=True, initial=0.0)
+    alive = peaks > 1e-5
+    return np.where(alive, np.clip(maps, 0, None) / np.where(alive, peaks, 1), 0).astype(np.float32)
