@@ -39,8 +39,8 @@ class TrimapRule:
 
     fg: float = knob(0.75, "foreground from this value on (equation 9)", low=0.0, high=1.0)
     bg: float = knob(0.2, "background up to this value (equation 9)", low=0.0, high=1.0)
-    top: float = knob(0.01, "share of pixels that become foreground where none reaches fg", low=0.0, high=0.5)
-    low: float = knob(0.01, "share of pixels that become background where none falls to bg", low=0.0, high=0.5)
+    top: float = knob(0.05, "share of pixels that become foreground where none reaches fg", low=0.0, high=0.5)
+    low: float = knob(0.05, "share of pixels that become background where none falls to bg", low=0.0, high=0.5)
 
     def __post_init__(self) -> None:
         if not self.fg > self.bg:

@@ -35,7 +35,7 @@ class ClosedForm:
     version: ClassVar[int] = 1
     supervision: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = False
-    cost: ClassVar[float] = 20.0
+    cost: ClassVar[float] = 1.5
     published_in: ClassVar[str] = (
         "Levin, Lischinski, Weiss: A Closed-Form Solution to Natural Image Matting. TPAMI 30(2), 2008"
     )

@@ -34,7 +34,7 @@ class Knn:
     version: ClassVar[int] = 1
     supervision: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = False
-    cost: ClassVar[float] = 4.0
+    cost: ClassVar[float] = 3.5
     published_in: ClassVar[str] = "Chen, Li, Tang: KNN Matting. TPAMI 35(9), 2013"
 
     def __post_init__(self) -> None:

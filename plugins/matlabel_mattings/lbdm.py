@@ -31,7 +31,7 @@ class Lbdm:
     version: ClassVar[int] = 1
     supervision: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = False
-    cost: ClassVar[float] = 6.0
+    cost: ClassVar[float] = 2.5
     published_in: ClassVar[str] = "Zheng, Kambhamettu: Learning Based Digital Matting. ICCV 2009"
 
     def open(self, out: Path | None) -> Callable[[Image, Trimap], Alpha]:

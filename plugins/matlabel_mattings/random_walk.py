@@ -32,7 +32,7 @@ class RandomWalk:
     version: ClassVar[int] = 1
     supervision: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = False
-    cost: ClassVar[float] = 6.0
+    cost: ClassVar[float] = 3.0
     published_in: ClassVar[str] = (
         "Grady, Schiwietz, Aharon, Westermann: Random Walks for Interactive Alpha-Matting. VIIP 2005"
     )
