@@ -33,6 +33,6 @@ def run_bench(
     *words: str, cwd: Path, site: Path | None = None, module: str = "matlabel_bench", **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """`bench` (or another module) in a process of its own, in the folder `cwd`, seeing what `site` holds."""
-    env = {**os.environ, **variables} | ({"PYTHONPATH": str(site)} if site else {})
+    env = os.environ | ({"PYTHONPATH": str(site)} if site else {}) | variables
     command = [sys.executable, "-m", module, *words]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env)

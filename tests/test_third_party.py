@@ -6,6 +6,7 @@ It is installed without pip and network, see installing.py.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +16,34 @@ import numpy as np
 import pytest
 from installing import install, run_bench
 
+from matlabel_bench.cells import read_cells
+from matlabel_bench.tables import load_table
+
 EXAMPLE = Path(__file__).parents[1] / "examples" / "matlabel-example"
+STUBS = Path(__file__).parent / "stubs"
+TABLE = """
+[[columns]]
+name = "Seed"
+[[rows]]
+name = "guided"
+cam = "stub-cam"
+matting = "guided_filter"
+[[rows]]
+name = "guided, wide"
+cam = "stub-cam"
+matting = "guided_filter"
+set = { "guided_filter.radius" = 16 }
+"""
+PROFILE = """
+[run]
+dataset = "shapes"
+fit_split = "train"
+split = "train"
+[shapes]
+train = 6
+val = 2
+size = 64
+"""
 Bench = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -47,6 +75,37 @@ def test_it_is_shown_with_its_fields(bench: Bench) -> None:
     assert "pixels from the window's middle to its edge (r)" in done.stdout
     assert "matlabel-example 1.0" in done.stdout
     assert "He, Sun, Tang" in done.stdout
+
+
+def test_it_runs_in_a_row_of_a_users_own_table(bench: Bench, tmp_path: Path) -> None:
+    """With a cheap CAM from the stub parts; test_its_table_runs_with_a_trained_cam has the whole pipeline."""
+    (tmp_path / "mine.toml").write_text(TABLE)
+    (tmp_path / "small.toml").write_text(PROFILE)
+    path = os.pathsep.join([str(tmp_path / "site"), str(STUBS)])
+    words = ("run", "mine.toml", "--profile", "small.toml", "--data-root", "shapes", "--set", "guided_filter.radius=4")
+    done = bench(*words, PYTHONPATH=path)
+    assert done.returncode == 0, done.stderr
+    cells = read_cells(tmp_path / "bench-out" / "mine" / "cells.csv")
+    assert [(c.row, c.status) for c in cells] == [("guided", "measured"), ("guided, wide", "measured")]
+    records = [json.loads(p.read_text()) for p in (tmp_path / "bench-store").glob("alpha/*/record.json")]
+    fields = sorted(json.dumps(r["spec"]) for r in records)
+    assert '"radius": 16' in fields[0], "what makes a row that row is stronger than --set"
+    assert '"radius": 4' in fields[1]
+    assert "matlabel-example 1.0" in (tmp_path / "bench-out" / "mine" / "record.json").read_text()
+
+
+@pytest.mark.slow
+def test_its_table_runs_with_a_trained_cam(bench: Bench, tmp_path: Path) -> None:
+    done = bench("run", str(EXAMPLE / "my_table.toml"))
+    assert done.returncode == 0, done.stderr
+    cells = read_cells(tmp_path / "bench-out" / "my_table" / "cells.csv")
+    assert {c.status for c in cells} == {"measured"}
+    assert len(cells) == 8
+
+
+def test_its_table_is_one() -> None:
+    table = load_table(str(EXAMPLE / "my_table.toml"))
+    assert [r.matting for r in table.rows] == [None, "knn", "guided_filter", "guided_filter"]
 
 
 def test_it_can_be_switched_off(bench: Bench) -> None:

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import logging
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,12 +22,14 @@ def run(args: argparse.Namespace) -> int:
     """`bench run`: progress on stderr, the finished tables' folders on stdout."""
     from matlabel_bench import config, runner
 
-    say = _voice(args)
-    result = runner.run(config.resolve(args.tables, to_options(args)), say=say)
+    experiment = config.resolve(args.tables, to_options(args))
+    _writable(args.out)
+    result = runner.run(experiment, say=_voice(args))
     for name, folder in result.folders.items():
-        counts = {s: sum(c.status == s for c in result.cells[name]) for s in ("measured", "failed")}
-        failed = f", {counts['failed']} failed (reasons in cells.csv)" if counts["failed"] else ""
-        print(f"{name}: {counts['measured']} cells measured{failed}; {folder}/table.md")
+        cells = result.cells[name]
+        measured, failed = (sum(c.status == status for c in cells) for status in ("measured", "failed"))
+        reasons = f", {failed} failed (reasons in cells.csv)" if failed else ""
+        print(f"{name}: {measured} of {len(cells)} cells measured{reasons}; {folder / 'table.md'}")
     return int(result.code)
 
 
@@ -37,7 +40,7 @@ def plan(args: argparse.Namespace) -> int:
 
     planned = plans.make(config.resolve(args.tables, to_options(args)))
     frame = forecast.frame(planned)
-    print(frame.to_string(index=False, na_rep="") if len(frame) else "nothing to compute")
+    print(frame.fillna("").to_string(index=False) if len(frame) else "nothing to compute")
     print(f"\n{forecast.summary(planned)}")
     return 0
 
@@ -55,6 +58,7 @@ def label(args: argparse.Namespace) -> int:
     experiment = dataclasses.replace(
         experiment, profile=dataclasses.replace(experiment.profile, fit_split="all", split="all")
     )
+    _writable(args.out)
     print(f"masks: {labelling.label(experiment, args.out, _voice(args))}")
     return 0
 
@@ -126,6 +130,20 @@ def new(args: argparse.Namespace) -> int:
     folder = scaffold.write(args.kind, args.name, args.out)
     print(f"{folder}\nnext:\n  pip install -e {folder}\n  bench check {args.kind}/{args.name}")
     return 0
+
+
+def _writable(folder: Path) -> None:
+    """Raise UsageError where results could not be written, before hours are spent on them."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as err:
+        raise UsageError(
+            "a results folder that can be written",
+            f"{folder} ({err.strerror})",
+            "give another folder with --out, or change its permissions",
+        ) from err
 
 
 def _voice(args: argparse.Namespace) -> Say:

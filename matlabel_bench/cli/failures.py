@@ -18,6 +18,7 @@ _OS_ERRORS = {
         f"free some space, or move on with --store and --out on another disk; {_STORED}",
     ),
     errno.EDQUOT: ("room within the disk quota", f"free some space, or choose --store and --out elsewhere; {_STORED}"),
+    errno.EFBIG: ("room for a file of this size", f"raise the limit of file sizes (ulimit -f); {_STORED}"),
     errno.EACCES: ("permission to use the file or folder", "change its permissions, or choose another one"),
     errno.EPERM: ("permission to use the file or folder", "change its permissions, or choose another one"),
     errno.EROFS: ("a disk that can be written", "choose --store and --out on a disk that is not read-only"),
