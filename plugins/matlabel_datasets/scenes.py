@@ -1,8 +1,9 @@
 """Drawing one synthetic scene: a textured background, plain stones, and one to three two-part objects.
 
-An object is a small telling part, whose pattern and colour name its class, on a larger plain body whose colour two
-classes share. Classifiers look at the telling part; the mask is the whole object: a class activation map falls short
-of it as it does on photographs. Bodies end smoothly, softly or in hair, with their coverage kept as alpha.
+An object is a small telling part, whose pattern and colours name its class, on a larger, plainer body: its colour is
+shared by two classes, and the pattern goes on in it only faintly. A classifier looks at the telling part, the mask is
+the whole object: a class activation map falls short of it as it does on photographs, and the colours of the image
+know more. Bodies end smoothly, softly or in hair, with their coverage kept as alpha.
 
 Only additions, products, divisions and square roots of PCG64's uniform numbers are used, operations that IEEE 754
 rounds in one way: the same seed gives the same bytes on every machine.
@@ -21,7 +22,7 @@ COMPANION = {1: 2, 2: 1, 3: 4, 4: 3}
 """Classes that like to occur together, as riders and horses do; `starry` (5) keeps to itself."""
 
 BODIES = np.array([[0.68, 0.53, 0.38], [0.40, 0.46, 0.56], [0.50, 0.53, 0.30], [0.60, 0.44, 0.52], [0.82, 0.77, 0.68]])
-"""Colours of bodies and stones. Class c wears number c - 1 or c: each colour belongs to two classes."""
+"""Colours of bodies and stones. Class c wears number c - 1, at times c: each colour belongs to two classes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +139,8 @@ def _layer(rng: Rng, kind: int, pose: Pose, canvas: Field) -> Layer:
         u, v = pose.local(xs[None, :] - hx + pose.x, ys[:, None] - hy + pose.y)
         far = np.sqrt(u * u + v * v)
         head = ramp((pose.head - far) / 1.5 + 0.5)
-        echo = (0.2 + 0.35 * rng.random()) * (0.5 + 0.5 * ramp(1 - (far - pose.head) / pose.a))
-        clear = 0.55 + 0.4 * rng.random()
+        echo = (0.3 + 0.35 * rng.random()) * (0.6 + 0.4 * ramp(1 - (far - pose.head) / pose.a))
+        clear = 0.6 + 0.35 * rng.random()  # and the body shines through the telling part
         colour = mix(colour, patterns(rng, kind, u / pose.head, v / pose.head), np.maximum(clear * head, echo))
     alpha = np.floor(_halve(np.maximum(body, head)) * 255 + 0.5) / 255
     return Layer(kind, _halve(colour), alpha, _halve(head))
@@ -159,7 +160,7 @@ def _coverage(rng: Rng, along: Field, across: Field, pose: Pose) -> Field:
         t = ramp(inside / width + 0.5)
         return t * t * (3 - 2 * t)
     strands = ring_noise(rng, int(rng.integers(50, 90)))
-    long, swirl = 4 + 5 * rng.random(), 0.06 * (rng.random() - 0.5)
+    long, swirl = 4 + 5 * rng.random(), 0.012 * (rng.random() - 0.5)
     tips = strands(turn + swirl * inside)
     return ramp((inside + long * tips * tips) / 1.2 + 0.5)
 

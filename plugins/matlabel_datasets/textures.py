@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-Field: TypeAlias = np.ndarray
+Field: TypeAlias = npt.NDArray[np.float64]
 Rng: TypeAlias = np.random.Generator
 
 GROUNDS = {
@@ -55,8 +56,11 @@ def noise(rng: Rng, shape: tuple[int, ...], cell: float) -> Field:
 
 def fractal(rng: Rng, shape: tuple[int, ...], cell: float, octaves: int) -> Field:
     """Noise with finer and fainter octaves, stretched to 0..1."""
-    total = sum(noise(rng, shape, max(cell / 2**o, 1.0)) / 2**o for o in range(octaves))
-    return (total - np.min(total)) / (np.max(total) - np.min(total))
+    total = np.zeros(shape)
+    for octave in range(octaves):
+        total += noise(rng, shape, max(cell / 2**octave, 1.0)) / 2**octave
+    low = float(total.min())
+    return (total - low) / (float(total.max()) - low)
 
 
 def ring_noise(rng: Rng, knots: int) -> Callable[[Field], Field]:
