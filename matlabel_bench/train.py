@@ -73,6 +73,7 @@ def _train(network: Any, dataset: Any, recipe: Recipe, out: Path, seed: int) -> 
     groups = [{"params": params, "lr": recipe.lr * multiple} for params, multiple in network.groups() if params]
     optimizer = torch.optim.SGD(groups, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     checkpoint = _readable(out / CHECKPOINT)
+    total = recipe.epochs * len(loader)
     runner = _Runner(
         _Trainee(network),
         str(out / LOG),
@@ -80,12 +81,8 @@ def _train(network: Any, dataset: Any, recipe: Recipe, out: Path, seed: int) -> 
         train_dataloader=loader,
         train_cfg={"by_epoch": True, "max_epochs": recipe.epochs},
         optim_wrapper=AmpOptimWrapper(optimizer=optimizer) if _uses_amp(recipe) else OptimWrapper(optimizer),
-        param_scheduler={
-            "type": "PolyLR",
-            "power": recipe.power,
-            "by_epoch": False,
-            "end": recipe.epochs * len(loader),
-        },
+        # mmengine's PolyLR reaches zero at step end - 1: one more makes that the step after the last
+        param_scheduler={"type": "PolyLR", "power": recipe.power, "by_epoch": False, "end": total + 1},
         default_hooks={"checkpoint": None, "logger": {"type": "LoggerHook", "interval": 10}},
         custom_hooks=[_Watch(out, seed)],
         resume=checkpoint is not None,
