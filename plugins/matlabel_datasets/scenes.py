@@ -12,11 +12,14 @@ rounds in one way: the same seed gives the same bytes on every machine.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from matlabel_datasets.shapes import CLASSES
 from matlabel_datasets.textures import Field, Rng, background, fractal, jitter, mix, noise, patterns, ramp, ring_noise
+
+Box: TypeAlias = tuple[slice, ...]
 
 COMPANION = {1: 2, 2: 1, 3: 4, 4: 3}
 """Classes that like to occur together, as riders and horses do; `starry` (5) keeps to itself."""
@@ -53,15 +56,28 @@ class Pose:
         c, s = self.along
         return (xs - self.x) * c + (ys - self.y) * s, (ys - self.y) * c - (xs - self.x) * s
 
+    def box(self, shape: tuple[int, ...]) -> Box:
+        """The part of the frame that the object can reach, hairs included."""
+        reach = 1.2 * self.a + 13
+        return tuple(
+            slice(max(0, int(at - reach)), max(1, min(n, int(at + reach) + 1)))
+            for at, n in zip((self.y, self.x), shape, strict=True)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What is laid over the scene: a colour and its coverage; `head` is the coverage of the telling part."""
+    """What is laid over a part of the scene: a colour and its coverage; `head` covers the telling part only."""
 
     kind: int
+    box: Box
     colour: Field
     alpha: Field
     head: Field
+
+    def over(self, canvas: Field) -> None:
+        """Lay it over the canvas, in place."""
+        canvas[self.box] = mix(canvas[self.box], self.colour, self.alpha)
 
 
 def draw(seed: int, split: int, index: int, size: int) -> Scene:
@@ -70,20 +86,19 @@ def draw(seed: int, split: int, index: int, size: int) -> Scene:
     shape = tuple(int(rng.integers(size * 7 // 8, size * 9 // 8 + 1)) for _ in range(2))
     canvas = background(rng, shape)
     for _ in range(int(rng.integers(0, 3)) if rng.random() < 0.5 else 0):
-        stone = _layer(rng, 0, _pose(rng, shape, 0.1 * size * (0.8 + 0.5 * rng.random())), canvas)
-        canvas = mix(canvas, stone.colour, stone.alpha)
+        _layer(rng, 0, _pose(rng, shape, 0.1 * size * (0.8 + 0.5 * rng.random())), canvas).over(canvas)
     layers = _objects(rng, index % len(CLASSES) + 1, shape, size, canvas)
     covered = {k: np.zeros(shape) for k in sorted({layer.kind for layer in layers})}
     for layer in layers:
-        canvas = mix(canvas, layer.colour, layer.alpha)
-        for kind in covered:
-            covered[kind] = covered[kind] * (1 - layer.alpha) + (layer.alpha if kind == layer.kind else 0)
+        layer.over(canvas)
+        for kind, cover in covered.items():
+            cover[layer.box] = cover[layer.box] * (1 - layer.alpha) + (layer.alpha if kind == layer.kind else 0)
     grain = rng.integers(-4, 5, (*shape, 3))
     image = np.clip(np.floor(canvas * 255 + 0.5) + grain, 0, 255).astype(np.uint8)
     alphas = {kind: np.floor(cover * 255 + 0.5).astype(np.uint8) for kind, cover in covered.items()}
     label = np.zeros(shape, np.uint8)
     for kind, alpha in alphas.items():
-        label[alpha > 127] = kind  # at most one class covers more than half of a pixel
+        label[alpha > 127] = kind
     return Scene(image, label, alphas)
 
 
@@ -99,17 +114,18 @@ def _objects(rng: Rng, first: int, shape: tuple[int, ...], size: int, canvas: Fi
         for _ in range(12):
             pose = _pose(rng, shape, size * (0.14 + 0.06 * rng.random()) * (1.2, 1.0, 0.85)[count - 1])
             layer = _layer(rng, kind, pose, canvas)
-            if all(_visible(other, layer.alpha) for other in layers):
+            if all(_visible(other, layer, shape) for other in layers):
                 layers.append(layer)
                 break
     return layers
 
 
-def _visible(below: Layer, alpha: Field) -> bool:
-    left = 1 - alpha
-    return bool(
-        (below.head * left).sum() > 0.85 * below.head.sum() and (below.alpha * left).sum() > 0.6 * below.alpha.sum()
-    )
+def _visible(below: Layer, above: Layer, shape: tuple[int, ...]) -> bool:
+    left = np.ones(shape)
+    left[above.box] -= above.alpha
+    left = left[below.box]
+    head, body = (below.head * left).sum(), (below.alpha * left).sum()
+    return bool(head > 0.85 * below.head.sum() and body > 0.6 * below.alpha.sum())
 
 
 def _pose(rng: Rng, shape: tuple[int, ...], b: float) -> Pose:
@@ -127,12 +143,12 @@ def _pose(rng: Rng, shape: tuple[int, ...], b: float) -> Pose:
 
 
 def _layer(rng: Rng, kind: int, pose: Pose, canvas: Field) -> Layer:
-    """An object of a class, or a plain stone (kind 0), over the whole frame."""
-    h, w = canvas.shape[:2]
-    ys, xs = (np.arange(2 * n, dtype=np.float64) / 2 + 0.25 for n in (h, w))  # two samples a pixel and axis
+    """An object of a class, or a plain stone (kind 0)."""
+    box = pose.box(canvas.shape[:2])
+    ys, xs = (np.arange(2 * s.start, 2 * s.stop) / 2 + 0.25 for s in box)  # two samples a pixel and axis
     along, across = pose.local(xs[None, :], ys[:, None])
     body = _coverage(rng, along, across, pose)
-    colour = np.repeat(np.repeat(_plain(rng, kind, (h, w), canvas, _halve(body)), 2, 0), 2, 1)
+    colour = np.repeat(np.repeat(_plain(rng, kind, canvas[box], _halve(body)), 2, 0), 2, 1)
     head = np.zeros_like(body)
     if kind:
         hx, hy = pose.head_at()
@@ -143,7 +159,7 @@ def _layer(rng: Rng, kind: int, pose: Pose, canvas: Field) -> Layer:
         clear = 0.6 + 0.35 * rng.random()  # and the body shines through the telling part
         colour = mix(colour, patterns(rng, kind, u / pose.head, v / pose.head), np.maximum(clear * head, echo))
     alpha = np.floor(_halve(np.maximum(body, head)) * 255 + 0.5) / 255
-    return Layer(kind, _halve(colour), alpha, _halve(head))
+    return Layer(kind, box, _halve(colour), alpha, _halve(head))
 
 
 def _coverage(rng: Rng, along: Field, across: Field, pose: Pose) -> Field:
@@ -171,8 +187,9 @@ def _turn(x: Field, y: Field) -> Field:
     return np.where(y < 0, 0.75 + 0.25 * t, 0.25 - 0.25 * t)
 
 
-def _plain(rng: Rng, kind: int, shape: tuple[int, int], canvas: Field, alpha: Field) -> Field:
+def _plain(rng: Rng, kind: int, canvas: Field, alpha: Field) -> Field:
     """The body's colour: mostly, not always, one that differs from what it covers; shaded and slightly mottled."""
+    shape = alpha.shape
     under = (canvas * alpha[:, :, None]).sum((0, 1)) / (alpha.sum() + 1e-9)
     careless = rng.random() < 0.15
     for _ in range(6):
@@ -182,7 +199,7 @@ def _plain(rng: Rng, kind: int, shape: tuple[int, int], canvas: Field, alpha: Fi
             break
     light = 0.12 * (np.arange(shape[0])[:, None] / shape[0] - 0.5)
     mottle = 0.80 + 0.4 * fractal(rng, shape, 12, 3) - light + 0.08 * (noise(rng, shape, 2) - 0.5)
-    return np.clip(colour * mottle[:, :, None], 0, 1)
+    return ramp(colour * mottle[:, :, None])
 
 
 def _halve(field: Field) -> Field:
