@@ -85,24 +85,21 @@ def _python() -> Iterator[Check]:
 
 def _requirements() -> Iterator[Check]:
     """Every dependency the installed package declares, with its version."""
-    from packaging.requirements import Requirement
-
     try:
+        from packaging.requirements import Requirement
+
         declared = [Requirement(text) for text in requires("matlabel-bench") or ()]
-    except PackageNotFoundError:
-        yield Check("packages", "fail", "matlabel-bench is not installed", "pip install -e . in the checkout")
+    except ImportError as err:  # also PackageNotFoundError: the project itself is not installed
+        yield Check("packages", "fail", f"cannot be looked up: {err}", "pip install -e . in the checkout")
         return
     bad = False
     for need in declared:
         if need.marker is not None and not need.marker.evaluate({"extra": ""}):
             continue
-        try:
-            got = version(need.name)
-        except PackageNotFoundError:
+        if (got := _version(need.name)) is None:
             bad = True
             yield Check(f"package {need.name}", "fail", f"absent, {need} is needed", f"pip install '{need}'")
-            continue
-        if not need.specifier.contains(got, prereleases=True):
+        elif not need.specifier.contains(got, prereleases=True):
             bad = True
             yield Check(f"package {need.name}", "warn", f"{got}, tested with {need.specifier}", f"pip install '{need}'")
     if not bad:
@@ -111,7 +108,7 @@ def _requirements() -> Iterator[Check]:
 
 def _forks() -> Iterator[Check]:
     for name, rivals in FORKS.items():
-        present = [r for r in rivals if _installed(r)]
+        present = [r for r in rivals if _version(r)]
         if len(present) > 1:
             yield Check(
                 f"one {name}",
@@ -238,12 +235,11 @@ def _plugins() -> Iterator[Check]:
         yield Check(f"plugin {point.name}", "ok", f"{origin}: {', '.join(names) or 'no parts'}")
 
 
-def _installed(name: str) -> bool:
+def _version(name: str) -> str | None:
     try:
-        version(name)
+        return version(name)
     except PackageNotFoundError:
-        return False
-    return True
+        return None
 
 
 def _torch_home() -> Path:

@@ -112,7 +112,7 @@ def _running(subs: Any) -> None:
         "bench label photos/ --tags tags.csv --out masks/",
     )  # fmt: skip
     sub.add_argument("images", type=Path, metavar="IMAGES", help="folder of images")
-    sub.add_argument("--tags", type=Path, required=True, metavar="FILE", help="CSV of image,tag lines")
+    sub.add_argument("--tags", type=Path, required=True, metavar="FILE", help="table of tags: lines `image,tag tag`")
     sub.add_argument("--recipe", default="mat-label", metavar="NAME", help="which parts make the masks; or a TOML path")
     add_run_options(sub)
 

@@ -48,14 +48,8 @@ def check(entry: Entry, fields: Mapping[str, Any] | None = None) -> list[Finding
 def cheap(cls: type) -> dict[str, Any]:
     """Values for those of the customary fields of a training that the class has, chosen to train fast."""
     known = {f.name: f.metadata for f in dataclasses.fields(cls)}
-    wanted: dict[str, Any] = {
-        "epochs": 1,
-        "batch": 4,
-        "weights": "none",
-        "backbone": "small",
-        "crop": 64,
-        "scales": (1.0,),
-    }
+    wanted: dict[str, Any] = {"epochs": 1, "batch": 4, "weights": "none", "backbone": "small"}
+    wanted |= {"side_low": 64, "side_high": 96, "crop": 64, "scales": (1.0,)}
     out = {}
     for name, value in wanted.items():
         if name in known:
