@@ -23,8 +23,9 @@ from matlabel_bench.console import Bar
 from matlabel_bench.errors import BenchError, DataError
 from matlabel_bench.forecast import summary
 from matlabel_bench.plan import Job, Plan, items_of, make
+from matlabel_bench.planes import read_planes
 from matlabel_bench.score import Tallies, otsu
-from matlabel_bench.stages import Outcome, Task, output, read_planes, run_chunk
+from matlabel_bench.stages import Outcome, Task, output, run_chunk
 from matlabel_bench.store import Slot, read_json, write_json
 from matlabel_bench.trainings import Trainings
 from matlabel_bench.workers import Workers
@@ -136,7 +137,11 @@ class Runner:
         inline = job.stage == "maps" and getattr(job.part, "device", "cpu") != "cpu"
         busy = len(self.trainings.running)
         limit = max(1, self.workers.count - busy) if busy else 0
-        work = partial(run_chunk, self._task(job, out))
+        work = partial(run_chunk, task := self._task(job, out))
+        if left and job.stage in ("alpha", "refine") and not inline:
+            task.part.open(
+                task.weights
+            )  # what a library compiles at its first import, it compiles once and not in each worker
         with Bar(job.label, len(job.split), "image", self.say) as bar:
             bar.at(len(kept))
             for chunk in self.workers.map(work, left, inline=inline, limit=limit):
@@ -198,7 +203,7 @@ def _notes(job: Job, out: Path) -> dict[str, Any]:
         counts["classes"] += int(notes.get("classes", 0))
         counts.update(f"trimap {status}" for status in notes.get("repaired", ()))
         counts["repaired"] += len(notes.get("repaired", ()))
-        counts["fallback"] += int("fallback" in notes)
+        counts["fallback"] += len(notes.get("fallback", ()))
     return dict(counts)
 
 

@@ -10,7 +10,6 @@ score   tallies.npz for the whole split, threshold   threshold.json; both writte
 from __future__ import annotations
 
 import io
-import json
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,14 +23,12 @@ import numpy as np
 from matlabel_bench import contracts
 from matlabel_bench.errors import BenchError, DataError, MattingFailed
 from matlabel_bench.files import write_bytes
-from matlabel_bench.images import enlarge, read_label, save_png, write_label
+from matlabel_bench.images import enlarge, read_label, write_label
 from matlabel_bench.label import make_label, make_scores
+from matlabel_bench.planes import read_planes, write_planes
 from matlabel_bench.score import Tally, histogram, tally_label, tally_maps
 from matlabel_bench.trimap import make_trimap
 from matlabel_bench.types import Alpha, Cams, Label, Sample, Scores, Trimap
-
-CHUNK = "matlabel"
-"""Name of the PNG text chunk that holds a file's notes as JSON."""
 
 
 @dataclass(frozen=True)
@@ -124,15 +121,32 @@ def _trimap(task: Task, sample: Sample) -> Outcome:
 
 def _alpha(task: Task, sample: Sample) -> Outcome:
     trimap, _ = read_planes(output("trimap", _need(task.trimap), sample.id))
-    notes: dict[str, Any] = {"classes": len(trimap)}
-    try:
-        alpha = contracts.check_alpha(_live(task)(sample.read(), trimap), trimap, task.name)
-    except MattingFailed as err:
-        # The documented rule: where no solver can work, the map itself stands in for the alpha, and the table says so.
-        alpha = load_maps(task, sample)
-        notes["fallback"] = err.got
+    alpha, failed = _solve(task, sample, trimap)
+    notes: dict[str, Any] = {"classes": len(trimap)} | ({"fallback": failed} if failed else {})
     write_planes(output("alpha", task.out, sample.id), np.round(alpha * 255).astype(np.uint8), trimap.shape[1:], notes)
     return Outcome(sample.id, notes)
+
+
+def _solve(task: Task, sample: Sample, trimap: Trimap) -> tuple[Alpha, list[str]]:
+    """Alphas of all classes, and why the solver gave up on some.
+
+    The documented rule: a class that no solver can work on takes its map for its alpha, and the table says so. The
+    classes are tried together first, because they share the image's Laplacian, then each alone.
+    """
+    live, image = _live(task), sample.read()
+    try:
+        return contracts.check_alpha(live(image, trimap), trimap, task.name), []
+    except MattingFailed as err:
+        if len(trimap) == 1:
+            return load_maps(task, sample), [err.got]
+    maps, failed = load_maps(task, sample), []
+    for plane in range(len(trimap)):
+        one = trimap[plane : plane + 1]
+        try:
+            maps[plane] = contracts.check_alpha(live(image, one), one, task.name)[0]
+        except MattingFailed as err:
+            failed.append(err.got)
+    return maps, failed
 
 
 def _refine(task: Task, sample: Sample) -> Outcome:
@@ -210,30 +224,6 @@ def load_scores(task: Task, sample: Sample) -> Scores:
 
 def _load_label(task: Task, sample: Sample) -> Label:
     return read_label(output("refine", _need(task.labels), sample.id), 254)
-
-
-def write_planes(path: Path, planes: Trimap, size: Sequence[int], notes: dict[str, Any]) -> None:
-    """Stack k planes into one grey PNG; an image without classes becomes one black plane, noted as none."""
-    from PIL import Image
-
-    stack = planes.reshape(-1, planes.shape[-1]) if len(planes) else np.zeros(tuple(size), np.uint8)
-    text = json.dumps(notes | {"planes": len(planes)}, sort_keys=True)
-    save_png(path, Image.fromarray(np.ascontiguousarray(stack)), {CHUNK: text})
-
-
-def read_planes(path: Path) -> tuple[Trimap, dict[str, Any]]:
-    """k h w uint8 and the notes of a file that `write_planes` wrote. Raises DataError for any other."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as handle:
-            notes = json.loads(handle.text[CHUNK])  # type: ignore[attr-defined]
-            stack = np.asarray(handle, dtype=np.uint8)
-        count = int(notes["planes"])
-        planes = stack.reshape(count, -1, stack.shape[1]) if count else np.zeros((0, *stack.shape), np.uint8)
-    except (OSError, ValueError, KeyError, AttributeError) as err:
-        raise DataError("planes that this program wrote", f"{path} ({err})", "run `bench store verify`") from err
-    return planes, notes
 
 
 def _need(folder: Path | None) -> Path:

@@ -10,7 +10,20 @@ import pytest
 
 CORE = Path(__file__).resolve().parent.parent / "matlabel_bench"
 LAYERS = (
-    {"errors", "files", "types", "fields", "progress", "spec", "registry", "contracts", "cells", "images", "console"},
+    {
+        "errors",
+        "files",
+        "types",
+        "fields",
+        "progress",
+        "spec",
+        "registry",
+        "contracts",
+        "cells",
+        "images",
+        "planes",
+        "console",
+    },
     {"trimap", "label", "tally", "stats", "score"},
     {"store", "fingerprint", "workers", "record", "tables", "config", "recipe", "pretrained", "train"},
     {"plan", "forecast", "stages", "fit", "trainings", "runner"},
