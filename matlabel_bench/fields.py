@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Sequence
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from matlabel_bench.errors import UsageError, near
+
+WORDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text"}
+"""How errors call the types of fields."""
 
 KeyRule = Literal["value", "file", "none"]
 
@@ -105,16 +109,26 @@ def build(cls: type, values: dict[str, Any], who: str) -> Any:
 
 def _bounds(value: Any, meta: Any, who: str) -> None:
     choices, low, high = meta.get("choices"), meta.get("low"), meta.get("high")
+    members = value if isinstance(value, tuple) else (value,)
     if choices is not None and value is not None and value not in choices:
-        raise UsageError(
-            f"{who} to be one of {', '.join(map(repr, choices))}", repr(value), near(str(value), map(str, choices))
-        )
-    for number in value if isinstance(value, tuple) else (value,):
+        for member in members:
+            _choose(member, choices, who)
+    for number in members:
         if isinstance(number, int | float) and not isinstance(number, bool):
             if low is not None and number < low:
                 raise UsageError(f"{who} of at least {low}", repr(value), f"choose {who} >= {low}")
             if high is not None and number > high:
                 raise UsageError(f"{who} of at most {high}", repr(value), f"choose {who} <= {high}")
+
+
+def _choose(value: Any, choices: Sequence[Any], who: str) -> Any:
+    """The choice that `value` is or, as a word of a command line, spells."""
+    if value in choices:
+        return value
+    named = {str(c): c for c in choices}
+    if isinstance(value, str) and value.strip() in named:
+        return named[value.strip()]
+    raise UsageError(f"{who} to be one of {', '.join(map(repr, choices))}", repr(value), near(str(value), named))
 
 
 def _coerce(raw: Any, hint: Any, who: str) -> Any:
@@ -127,9 +141,11 @@ def _coerce(raw: Any, hint: Any, who: str) -> Any:
         items = [p for p in raw.split(",") if p.strip()] if isinstance(raw, str) else raw
         if not isinstance(items, list | tuple):
             raise UsageError(f"{who} to be a list", repr(raw), "separate the values by commas")
+        if args[-1] is not Ellipsis and len(items) != len(args):
+            raise UsageError(f"{who} to be {len(args)} values", f"{len(items)} of them", "separate them by commas")
         return tuple(_coerce(i, args[0], who) for i in items)
     if origin is Literal:
-        return raw
+        return _choose(raw, args, who)
     return _scalar(raw, hint, who)
 
 
@@ -140,15 +156,16 @@ def _scalar(raw: Any, hint: Any, who: str) -> Any:
                 return raw
             return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[str(raw).lower()]
         if hint is int:
-            if isinstance(raw, float) and not raw.is_integer():
+            if isinstance(raw, bool) or (isinstance(raw, float) and not raw.is_integer()):
                 raise ValueError
             return int(raw)
         if hint is float:
+            if isinstance(raw, bool) or not math.isfinite(float(raw)):
+                raise ValueError
             return float(raw)
-        return str(raw).strip() if isinstance(raw, str) else str(raw)
-    except (ValueError, KeyError, TypeError) as err:
-        raise UsageError(
-            f"{who} to be {getattr(hint, '__name__', hint)}",
-            repr(raw),
-            f"give a {getattr(hint, '__name__', hint)} for {who}",
-        ) from err
+        if not isinstance(raw, str | int | float | Path) or isinstance(raw, bool):
+            raise TypeError
+        return str(raw).strip()
+    except (ValueError, KeyError, TypeError, OverflowError) as err:
+        word = WORDS.get(hint, getattr(hint, "__name__", str(hint)))
+        raise UsageError(f"{who} to be {word}", repr(raw), f"give {word} for {who}") from err

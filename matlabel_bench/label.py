@@ -8,24 +8,40 @@ the last pixel, whatever division by their sum does to the last bit.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from matlabel_bench.errors import ContractError
+from matlabel_bench.errors import ContractError, UsageError
 from matlabel_bench.fields import knob
 from matlabel_bench.types import Label, Scores, Tags
 
 
 @dataclass(frozen=True)
 class LabelRule:
-    """Background thresholds where a column asks for a fixed one, chosen before any mask is seen."""
+    """Background thresholds where a column asks for a fixed one, chosen before any mask is seen.
+
+    Raises:
+        UsageError: a threshold between the steps of 0.01 at which images are tallied (`tally.THRESHOLDS`).
+    """
 
     alpha_threshold: float = knob(
-        0.5, "foreground above this alpha; 0.5 is argmax over {1 - max alpha, alpha}", low=0.0, high=1.0
+        0.5, "foreground above this alpha; 0.5 is argmax over {1 - max alpha, alpha}", low=0.0, high=0.99
     )
-    map_threshold: float = knob(0.15, "foreground above this map value; IRN evaluates CAM at 0.15", low=0.0, high=1.0)
+    map_threshold: float = knob(0.15, "foreground above this map value; IRN evaluates CAM at 0.15", low=0.0, high=0.99)
+
+    def __post_init__(self) -> None:
+        for name in ("alpha_threshold", "map_threshold"):
+            value = getattr(self, name)
+            if abs(value * 100 - round(value * 100)) > 1e-6:
+                low = math.floor(value * 100) / 100
+                raise UsageError(
+                    f"label.{name} in steps of 0.01: scores are tallied at 0.00, 0.01, ... 0.99",
+                    repr(value),
+                    f"choose {low:.2f} or {low + 0.01:.2f}",
+                )
 
 
 def make_scores(

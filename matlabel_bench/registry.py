@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
+from itertools import pairwise
 from typing import Any
 
 import pluggy
@@ -44,6 +45,7 @@ class Registry:
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str], Entry] = {}
         self._origin = "this session"
+        self._plugin = ""
         self._frozen = False
 
     def add(self, kind: str, name: str, cls: type) -> None:
@@ -65,7 +67,7 @@ class Registry:
             raise UsageError(
                 f"a new name for a {kind}",
                 f"{who}, already registered by {other}",
-                f"rename it, or set {BLOCK} to switch one plugin off",
+                f"rename it, or set {BLOCK}={self._plugin} to go on without this plugin",
             )
         if not dataclasses.is_dataclass(cls) or not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
             raise UsageError("a part to be a frozen dataclass", who, "decorate the class with @dataclass(frozen=True)")
@@ -110,8 +112,7 @@ class Registry:
 
     def load(self, manager: pluggy.PluginManager, entry: EntryPoint) -> None:
         """Let one entry point register its parts; errors name the plugin and the way to switch it off."""
-        dist = entry.dist
-        self._origin = f"{dist.name} {dist.version}" if dist else entry.value
+        self._origin, self._plugin = origin(entry), entry.name
         try:
             module = entry.load()
             manager.register(module, name=entry.name)
@@ -121,7 +122,7 @@ class Registry:
             hook(registry=self)
         except UsageError:
             raise
-        except Exception as err:
+        except (Exception, SystemExit) as err:
             raise UsageError(
                 f"plugin {entry.name!r} ({self._origin}) to load",
                 f"{type(err).__name__}: {err}",
@@ -136,11 +137,34 @@ def start() -> tuple[Registry, pluggy.PluginManager]:
     manager.add_hookspecs(Hooks)
     registry = Registry()
     blocked = {b.strip() for b in os.environ.get(BLOCK, "").split(",") if b.strip()}
-    found = {e.name: e for e in entry_points(group=PROJECT)}
-    if unknown := blocked - set(found):
-        raise UsageError(f"{BLOCK} to name entry points", ", ".join(sorted(unknown)), near(min(unknown), found))
-    for name in sorted(set(found) - blocked):
-        registry.load(manager, found[name])
-    manager.check_pending()
+    found = sorted(entry_points(group=PROJECT), key=lambda e: e.name)
+    names = {e.name for e in found}
+    if unknown := blocked - names:
+        raise UsageError(f"{BLOCK} to name entry points", ", ".join(sorted(unknown)), near(min(unknown), names))
+    loading = [e for e in found if e.name not in blocked]
+    for one, other in pairwise(loading):
+        if one.name == other.name:
+            raise UsageError(
+                "plugins whose entry points have different names",
+                f"{one.name!r} from {origin(one)} and from {origin(other)}",
+                f"uninstall one of them, or set {BLOCK}={one.name} to go on without both",
+            )
+    for entry in loading:
+        registry.load(manager, entry)
+    _check_hooks(manager)
     registry.freeze()
     return registry, manager
+
+
+def origin(entry: EntryPoint) -> str:
+    """The distribution and version that an entry point belongs to."""
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
+
+
+def _check_hooks(manager: pluggy.PluginManager) -> None:
+    """Raises UsageError for a hook that this program does not call: a misspelt one would be ignored for ever."""
+    try:
+        manager.check_pending()
+    except pluggy.PluginValidationError as err:
+        known = [n for n in vars(Hooks) if not n.startswith("_")]
+        raise UsageError(f"hooks among {', '.join(known)}", str(err), "correct the hook's name in the plugin") from err
