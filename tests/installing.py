@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -30,9 +31,9 @@ def install(source: Path, site: Path) -> None:
 
 
 def run_bench(
-    *words: str, cwd: Path, site: Path | None = None, module: str = "matlabel_bench", **variables: str
+    *words: str, cwd: Path, sites: Sequence[Path] = (), module: str = "matlabel_bench", **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """`bench` (or another module) in a process of its own, in the folder `cwd`, seeing what `site` holds."""
-    env = os.environ | ({"PYTHONPATH": str(site)} if site else {}) | variables
-    command = [sys.executable, "-m", module, *words]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env)
+    """`bench` (or another module) in a process of its own, in the folder `cwd`, seeing what the `sites` hold."""
+    path = os.pathsep.join([*map(str, sites), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = os.environ | {"PYTHONPATH": path} | variables
+    return subprocess.run([sys.executable, "-m", module, *words], capture_output=True, text=True, cwd=cwd, env=env)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import environment
+from conftest import STUBS, environment
 from installing import run_bench
 
 from matlabel_bench.cli.failures import explain
@@ -154,15 +154,14 @@ def test_a_full_disk_is_said_and_nothing_is_lost(own: list[str], tmp_path: Path)
         "    if stage == 'trimap' and 'FULL' in os.environ:\n"
         "        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))\n"
     )
-    path = os.pathsep.join([str(site), environment()["PYTHONPATH"]])
-    done = run_bench("run", *own, cwd=tmp_path, PYTHONPATH=path, FULL="1")
+    done = run_bench("run", *own, cwd=tmp_path, sites=[site, STUBS], FULL="1")
     assert done.returncode == 2
     assert "expected room on the disk" in done.stderr
     assert "(No space left on device)" in done.stderr
     assert "the same command resumes" in done.stderr
     assert "Traceback" not in done.stderr
     assert list((tmp_path / "bench-store").glob("maps/*/done.json"))
-    assert run_bench("run", *own, cwd=tmp_path, PYTHONPATH=path).returncode == 0
+    assert run_bench("run", *own, cwd=tmp_path, sites=[site, STUBS]).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def test_a_new_package_passes_the_check_as_it_stands(kind: str, tmp_path: Path) 
     folder = tmp_path / "plugins" / "matlabel-my-part"
     assert f"bench check {kind}/my_part" in made.stdout
     install(folder, tmp_path / "site")
-    done = run_bench("check", f"{kind}/my_part", cwd=tmp_path, site=tmp_path / "site")
+    done = run_bench("check", f"{kind}/my_part", cwd=tmp_path, sites=[tmp_path / "site"])
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{kind} my_part (matlabel-my-part 0.1.0)" in done.stdout
 
@@ -28,7 +28,7 @@ def test_a_new_package_passes_the_check_as_it_stands(kind: str, tmp_path: Path) 
 def test_its_own_test_passes(tmp_path: Path) -> None:
     folder = scaffold.write("refiner", "my_part", tmp_path)
     install(folder, tmp_path / "site")
-    done = run_bench("tests", "-q", module="pytest", cwd=folder, site=tmp_path / "site")
+    done = run_bench("tests", "-q", module="pytest", cwd=folder, sites=[tmp_path / "site"])
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout
 

@@ -6,7 +6,6 @@ It is installed without pip and network, see installing.py.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Callable
 from functools import partial
@@ -51,7 +50,7 @@ Bench = Callable[..., subprocess.CompletedProcess[str]]
 def bench(tmp_path: Path) -> Bench:
     """`bench` in a process of its own that sees the example installed."""
     install(EXAMPLE, tmp_path / "site")
-    return partial(run_bench, cwd=tmp_path, site=tmp_path / "site")
+    return partial(run_bench, cwd=tmp_path, sites=[tmp_path / "site"])
 
 
 def test_it_is_listed_with_its_origin(bench: Bench) -> None:
@@ -81,9 +80,8 @@ def test_it_runs_in_a_row_of_a_users_own_table(bench: Bench, tmp_path: Path) -> 
     """With a cheap CAM from the stub parts; test_its_table_runs_with_a_trained_cam has the whole pipeline."""
     (tmp_path / "mine.toml").write_text(TABLE)
     (tmp_path / "small.toml").write_text(PROFILE)
-    path = os.pathsep.join([str(tmp_path / "site"), str(STUBS)])
     words = ("run", "mine.toml", "--profile", "small.toml", "--data-root", "shapes", "--set", "guided_filter.radius=4")
-    done = bench(*words, PYTHONPATH=path)
+    done = bench(*words, sites=[tmp_path / "site", STUBS])
     assert done.returncode == 0, done.stderr
     cells = read_cells(tmp_path / "bench-out" / "mine" / "cells.csv")
     assert [(c.row, c.status) for c in cells] == [("guided", "measured"), ("guided, wide", "measured")]
