@@ -74,7 +74,7 @@ class Trained:
         import torch
 
         from matlabel_cams.backbones import channel_constants
-        from matlabel_cams.scales import at_scales
+        from matlabel_cams.scales import at_scales, grid
 
         if not self.scales:
             raise UsageError("at least one scale", "none", "set scales, e.g. 0.5,1,1.5,2")
@@ -85,6 +85,8 @@ class Trained:
 
         @torch.inference_mode()
         def generate(image: Image, tags: Tags) -> Cams:
+            if not len(tags):
+                return np.zeros((0, *(grid(side, self.cell)[0] for side in image.shape[:2])), np.float32)
             chosen = torch.from_numpy(tags.astype(np.int64) - 1).to(self.device)
             maps = at_scales(image, lambda batch: network.maps(batch, chosen), **settings).numpy()
             return scaled(maps) if normalise else np.clip(maps, 0, 1)
