@@ -57,10 +57,14 @@ def test_a_file_that_is_no_weights(tmp_path: Path) -> None:
 def test_cover_names_the_first_mismatches() -> None:
     state = network().state_dict()
     alien = {f"features.{k}": v for k, v in state.items()}
-    with pytest.raises(UsageError, match=r"(?s)0 that fit; 6 missing \(first: 0\.weight; 0\.bias; 1\.weight\).*another netw"):
+    with pytest.raises(
+        UsageError, match=r"(?s)0 that fit; 6 missing \(first: 0\.weight; 0\.bias; 1\.weight\).*another netw"
+    ):
         cover(network(), alien, "x.pth")
     variant = state | {"0.weight": torch.zeros(4, 5, 1, 1)}
-    with pytest.raises(UsageError, match=r"(?s)5 that fit.*0\.weight \(4, 5, 1, 1\) instead of \(4, 3, 1, 1\).*a variant"):
+    with pytest.raises(
+        UsageError, match=r"(?s)5 that fit.*0\.weight \(4, 5, 1, 1\) instead of \(4, 3, 1, 1\).*a variant"
+    ):
         cover(network(), variant, "x.pth")
 
 

@@ -24,7 +24,9 @@ def test_a_reader_finds_the_cell_size(pixels: int, cell: int) -> None:
 
 
 def test_sampling_is_linear_and_repeats_the_border() -> None:
-    weights = sampling(cells=3, step=4, first=0.5, count=4, size=3)  # cells at 0.5, 4.5, 8.5; asked at 1.5, 4.5, 7.5, 10.5
+    weights = sampling(
+        cells=3, step=4, first=0.5, count=4, size=3
+    )  # cells at 0.5, 4.5, 8.5; asked at 1.5, 4.5, 7.5, 10.5
     want = torch.tensor([[0.75, 0.25, 0], [0, 1, 0], [0, 0.25, 0.75], [0, 0, 1]])
     torch.testing.assert_close(weights, want)
     assert torch.equal(sampling(1, 16, 0.5, 2, 8), torch.ones(2, 1))
@@ -81,9 +83,7 @@ def test_large_images_are_made_smaller_first() -> None:
         return brightness(8)(batch)
 
     image = np.zeros((300, 600, 3), np.uint8)
-    maps = at_scales(
-        image, forward, stride=8, cell=8, scales=(1.0,), flip=False, mean=ZERO, std=ONE, longest=200
-    )
+    maps = at_scales(image, forward, stride=8, cell=8, scales=(1.0,), flip=False, mean=ZERO, std=ONE, longest=200)
     assert seen == [(1, 3, 100, 200)] and maps.shape == (1, 38, 75)
 
 
