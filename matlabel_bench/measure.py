@@ -43,7 +43,7 @@ def measure(plan: Plan, failures: Mapping[str, str], cell: CellPlan) -> Measured
         return Measured(cell, _with(base, status="missing", reason="not computed yet: the run was interrupted"))
     thresholds = _thresholds(plan, cell)
     used = thresholds if not cell.column.refine else [None] * len(cell.scores)
-    counts = tuple(_tallies(plan, job).at(t) for job, t in zip(cell.scores, used, strict=True))
+    counts = tuple(tallies(plan, job).at(t) for job, t in zip(cell.scores, used, strict=True))
     score = evaluate(counts)
     done = _with(
         base,
@@ -79,15 +79,15 @@ def curve(plan: Plan, cell: CellPlan) -> list[float] | None:
     """mIoU of the row's seed at each of score.THRESHOLDS, mean over seeds; None where it is not there."""
     if not cell.seeds or not all(plan.slot(j).done for j in cell.seeds):
         return None
-    curves = [_tallies(plan, job).curve() for job in cell.seeds]
+    curves = [tallies(plan, job).curve() for job in cell.seeds]
     return [float(v) for v in np.mean(curves, axis=0)]
 
 
 def score_of_maps(plan: Plan, cell: CellPlan) -> tuple[Score, float]:
     """Score of the maps behind a matting row at their best threshold on masks, and that threshold (mean over seeds)."""
-    tallies = [_tallies(plan, job) for job in cell.maps]
-    best = [t.oracle() for t in tallies]
-    score = evaluate([t.at(b) for t, b in zip(tallies, best, strict=True)])
+    found = [tallies(plan, job) for job in cell.maps]
+    best = [t.oracle() for t in found]
+    score = evaluate([t.at(b) for t, b in zip(found, best, strict=True)])
     return score, sum(best) / len(best)
 
 
@@ -126,7 +126,8 @@ def _with(cell: Cell, **changes: object) -> Cell:
     return dataclasses.replace(cell, **changes)  # type: ignore[arg-type]
 
 
-def _tallies(plan: Plan, job: Job) -> Tallies:
+def tallies(plan: Plan, job: Job) -> Tallies:
+    """The tallies a finished score left. Raises DataError where its file is damaged."""
     return _load(plan.slot(job).files / TALLIES)
 
 
