@@ -7,6 +7,7 @@ first: a part's defaults, the profile, `--set`, the row's own `set` (what makes 
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,12 +96,17 @@ def load_profile(name: str) -> Profile:
     raw = read_toml(name, profiles(), "profile")
     run = raw.pop("run", {})
     who = f"[run] of profile {raw.get('name', name)!r}"
+    if not isinstance(run, dict):
+        raise UsageError(f"{who} to be a section", f"run = {run!r}", "write [run] and its fields below it")
     only(run, {"dataset", "fit_split", "split", "seeds"}, who)
     if missing := {"dataset", "fit_split", "split"} - set(run):
         raise UsageError(
             f"{who} to say {', '.join(sorted(missing))}", ", ".join(run) or "nothing", "see configs/profiles/tiny.toml"
         )
     title = raw.pop("name", Path(name).stem)
+    for key, value in {"name": title, **{k: v for k, v in run.items() if k != "seeds"}}.items():
+        if not isinstance(value, str) or not value.strip():
+            raise UsageError(f"{key} of profile {title!r} to be a text", repr(value), f'write {key} = "..."')
     for part, values in raw.items():
         if not isinstance(values, dict):
             raise UsageError(
@@ -108,7 +114,16 @@ def load_profile(name: str) -> Profile:
                 f"{part} = {values!r}",
                 f"write [{part}] and its fields below it",
             )
-    return Profile(title, run["dataset"], run["fit_split"], run["split"], tuple(run.get("seeds", (0,))), raw)
+    seeds = check_seeds(run.get("seeds", [0]), f"seeds in {who}")
+    return Profile(title, run["dataset"], run["fit_split"], run["split"], seeds, raw)
+
+
+def check_seeds(seeds: Any, who: str) -> tuple[int, ...]:
+    """The seeds, if they are different whole numbers that every random generator takes. Raises UsageError."""
+    fits = isinstance(seeds, list | tuple) and all(type(s) is int and 0 <= s < 2**32 for s in seeds)
+    if not fits or not seeds or len(set(seeds)) < len(seeds):
+        raise UsageError(f"{who} as different whole numbers from 0", repr(seeds), "for example seeds = [0, 1, 2]")
+    return tuple(seeds)
 
 
 def resolve(names: Sequence[str], options: Options) -> Experiment:
@@ -123,7 +138,7 @@ def resolve(names: Sequence[str], options: Options) -> Experiment:
         raise UsageError("each table once", ", ".join(sorted(twice)), "name every table only once")
     profile = load_profile(options.profile)
     if options.seeds is not None:
-        profile = dataclasses.replace(profile, seeds=options.seeds)
+        profile = dataclasses.replace(profile, seeds=check_seeds(options.seeds, "--seed"))
     dataset_name = options.dataset or profile.dataset
     parts, _ = registry.start()
     sets = parse_sets(options.sets)
@@ -136,6 +151,7 @@ def resolve(names: Sequence[str], options: Options) -> Experiment:
         raise UsageError(err.expected, err.got, err.remedy) from None
     experiment = Experiment(chosen, profile, dataset, options)
     _check_sets(experiment, sets, dataset_name)
+    _check_sections(experiment, dataset_name)
     return experiment
 
 
@@ -163,20 +179,47 @@ def _check_sets(experiment: Experiment, sets: Mapping[str, str], dataset: str) -
     used = {dataset} | set(CORE_STAGES)
     for table in experiment.tables:
         for row in table.rows:
-            wanted = [("cam", row.cam), ("matting", row.matting)]
-            wanted += [("refiner", r) for c in table.columns for r in c.refine] if row.cam else []
-            for kind, name in wanted:
-                if name is None:
-                    continue
-                used.add(name)
+            mine = set(CORE_STAGES)
+            for kind, name in _wanted(table, row):
+                mine.add(name)
                 try:
                     experiment.part(kind, name, row)
                 except MissingPart:
-                    continue  # a dash in the table, with this reason
+                    _check_kind(kind, name, f"row {row.name!r} of {table.name}")  # else a dash, with this reason
             for name in CORE_STAGES:
                 experiment.rule(name, row)
+            for target in row.set:
+                if (part := target.rpartition(".")[0]) not in mine:
+                    raise UsageError(f"set of row {row.name!r} to name a part of it", f"{part!r}", near(part, mine))
+            used |= mine
     for target in sets:
         if (part := target.rpartition(".")[0]) not in used:
             raise UsageError(
                 f"--set to name a part of {', '.join(t.name for t in experiment.tables)}", f"{part!r}", near(part, used)
+            )
+
+
+def _wanted(table: Table, row: Row) -> list[tuple[str, str]]:
+    """Kind and name of every part that the row's cells name."""
+    refiners = [*(r for c in table.columns for r in c.refine), *row.needs] if row.cam else []
+    named = [("cam", row.cam), ("matting", row.matting), *(("refiner", r) for r in refiners)]
+    return [(kind, name) for kind, name in named if name is not None]
+
+
+def _check_kind(kind: str, name: str, who: str) -> None:
+    """Raises UsageError where a part of that name is installed, but of another kind: a slip, not a missing package."""
+    entries = list(registry.start()[0])
+    if others := [e.kind for e in entries if e.name == name]:
+        names = [e.name for e in entries if e.kind == kind]
+        raise UsageError(f"a {kind} in {who}", f"{name!r}, which is a {others[0]}", near(name, names))
+
+
+def _check_sections(experiment: Experiment, dataset: str) -> None:
+    """Every section of the profile must belong to something: a misspelt one would be ignored without a word."""
+    known = {dataset, *CORE_STAGES, *(e.name for e in registry.start()[0])}
+    named = {name for table in experiment.tables for row in table.rows for _, name in _wanted(table, row)}
+    for section in experiment.profile.parts:
+        if section not in known | named and not os.environ.get(registry.BLOCK):
+            raise UsageError(
+                f"sections of profile {experiment.profile.name!r} named by part", f"[{section}]", near(section, known)
             )

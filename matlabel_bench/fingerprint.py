@@ -49,7 +49,8 @@ class Fingerprints:
                 stat = path.stat()
                 mark = [str(path), stat.st_size, stat.st_mtime_ns]
                 old = known.get(name)
-                out[name] = old[3] if old and old[:3] == mark else digest(path)
+                kept = old if isinstance(old, list) and len(old) == 4 and old[:3] == mark else None
+                out[name] = kept[3] if kept else digest(path)
             except OSError:
                 absent.append(name)
                 continue

@@ -12,6 +12,7 @@ from matlabel_bench.cells import ThresholdRule
 from matlabel_bench.config import Experiment
 from matlabel_bench.errors import MissingPart, UsageError
 from matlabel_bench.fingerprint import Fingerprints
+from matlabel_bench.splits import need_masks, usable
 from matlabel_bench.store import Slot, Store
 from matlabel_bench.tables import Column, Row, Table
 from matlabel_bench.types import Split
@@ -117,9 +118,10 @@ def make(experiment: Experiment) -> Plan:
     plan = Plan(experiment, store)
     prints = Fingerprints(store.root)
     data = experiment.dataset
-    fit = data.split(experiment.profile.fit_split)
+    fit = usable(data, experiment.profile.fit_split)
     for table in experiment.tables:
-        split = data.split(table.split or experiment.profile.split)
+        split = usable(data, table.split or experiment.profile.split)
+        need_masks(data, split)
         builder = _Builder(plan, prints, fit, split)
         for row in table.rows:
             for column in table.columns:
@@ -182,7 +184,9 @@ class _Builder:
         source = self._source(row, seed)
         seed_score = self._score(source)
         rule, fixed = self._rule(row, column)
-        chooser = {"oracle": seed_score, "mask-free": self._step("threshold", "", None, source)}.get(rule)
+        chooser = seed_score if rule == "oracle" else None
+        if rule == "mask-free":
+            chooser = self._step("threshold", "", None, source)
         score = seed_score
         if column.refine:
             score = self._score({"labels": self._refined(row, column, source, chooser, fixed)})
@@ -246,10 +250,13 @@ def labels(experiment: Experiment) -> tuple[Plan, Job]:
         UsageError, DataError, MissingPart: as `make`; or a rule that would need masks.
     """
     table = experiment.tables[0]
+    if len(table.rows) != 1 or len(table.columns) != 1 or not table.rows[0].cam:
+        got = f"{len(table.columns)} columns, {len(table.rows)} rows, cam = {table.rows[0].cam!r}"
+        raise UsageError(f"recipe {table.name!r} to be one column and one row with a cam", got, "keep one of each")
     row, column = table.rows[0], table.columns[0]
     plan = Plan(experiment, Store(experiment.options.store))
-    split = experiment.dataset.split(experiment.profile.split)
-    fit = experiment.dataset.split(experiment.profile.fit_split)
+    split = usable(experiment.dataset, experiment.profile.split)
+    fit = usable(experiment.dataset, experiment.profile.fit_split)
     builder = _Builder(plan, Fingerprints(plan.store.root), fit, split)
     return plan, builder.labels(row, column, experiment.profile.seeds[0])
 

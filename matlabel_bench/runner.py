@@ -50,6 +50,8 @@ class Runner:
         """Do every job, whatever becomes of others. Raises OSError (full disk) and KeyboardInterrupt."""
         todo = [j for j in self.plan.jobs.values() if not self._taken(j)]
         self.total = len(todo)
+        for job in self.plan.jobs.values():
+            self.store.touch(self.plan.slot(job))
         try:
             while todo:
                 self._collect()
@@ -150,8 +152,9 @@ class Runner:
                 self._collect()
         if failed := [o for o in outcomes.values() if o.error]:
             expected, got, remedy = failed[0].error or ("", "", "")
-            more = f" (and {len(failed) - 1} more images: {', '.join(o.id for o in failed[1:4])})" if failed[1:] else ""
-            raise DataError(expected, got + more, remedy + "; what was computed is kept")
+            more = f", and {len(failed) - 1} more: {', '.join(o.id for o in failed[1:4])}" if failed[1:] else ""
+            got += f" (image {failed[0].id}{more})"
+            raise DataError(expected, got, remedy + "; what was computed is kept")
         return outcomes
 
     def _task(self, job: Job, out: Path) -> Task:

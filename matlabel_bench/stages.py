@@ -9,6 +9,7 @@ score   tallies.npz for the whole split, threshold   threshold.json; both writte
 
 from __future__ import annotations
 
+import errno
 import io
 import traceback
 from collections.abc import Callable, Sequence
@@ -64,28 +65,46 @@ def run_chunk(task: Task, samples: Sequence[Sample]) -> list[Outcome]:
     """Run a stage over some images. An image that fails does not keep the others from being done.
 
     Raises:
-        OSError: the disk is full or may not be written; there is no point in going on.
+        OSError: the disk is full, or the stage's folder may not be written; there is no point in going on.
     """
     work = WORK[task.stage]
     done = []
     for sample in samples:
         try:
             done.append(work(task, sample))
-        except OSError:
-            raise
-        except BenchError as err:
-            done.append(Outcome(sample.id, {}, error=(err.expected, err.got, err.remedy)))
-        except Exception as err:
-            where = traceback.extract_tb(err.__traceback__)[-1]
-            got = f"{type(err).__name__}: {err} ({Path(where.filename).name}:{where.lineno})"
-            remedy = "this is a defect of the part: `bench check` it and report it to its author"
-            done.append(Outcome(sample.id, {}, error=(f"{task.stage} {task.name} to work on {sample.id}", got, remedy)))
+        except (Exception, SystemExit) as err:
+            _stop_without_disk(err, task.out)
+            done.append(Outcome(sample.id, {}, error=_reason(err, task, sample)))
     return done
+
+
+def _reason(err: BaseException, task: Task, sample: Sample) -> tuple[str, str, str]:
+    """Expected, got, remedy of what went wrong with one image."""
+    if isinstance(err, BenchError):
+        return err.expected, err.got, err.remedy
+    where = traceback.extract_tb(err.__traceback__)[-1]
+    got = f"{type(err).__name__}: {err} ({Path(where.filename).name}:{where.lineno})"
+    remedy = "this is a defect of the part: `bench check` it and report it to its author"
+    if isinstance(err, MemoryError):
+        remedy = "use fewer --workers"
+    return f"{task.stage} {task.name} to work on {sample.id}", got, remedy
+
+
+def _stop_without_disk(err: BaseException, out: Path) -> None:
+    """Raises OSError where `err` says that nothing more can be written, for the other images no more than for this."""
+    cause = err if isinstance(err, OSError) else err.__cause__
+    if isinstance(cause, OSError):
+        ours = str(cause.filename or "").startswith(str(out))
+        if ours or cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+            raise OSError(cause.errno, cause.strerror, str(cause.filename or out)) from err
 
 
 def output(task_stage: str, folder: Path, image: str) -> Path:
     """The file of an image in a stage's folder. Ids may hold any character."""
-    return folder / (quote(image, safe=" ") + (".npz" if task_stage == "maps" else ".png"))
+    name = quote(image, safe=" ")
+    if name.startswith("."):
+        name = "%2E" + name[1:]  # hidden files are work in progress to the store
+    return folder / (name + (".npz" if task_stage == "maps" else ".png"))
 
 
 @lru_cache(maxsize=4)
@@ -194,9 +213,7 @@ def load_maps(task: Task, sample: Sample) -> Cams:
         with np.load(path, allow_pickle=False) as data:
             cams, size = data["cams"].astype(np.float32), tuple(int(n) for n in data["size"])
     except (OSError, ValueError, KeyError) as err:
-        raise DataError(
-            "a file of maps that this program wrote", f"{path} ({err})", "run `bench store verify`"
-        ) from err
+        raise DataError("a file of maps of this program", f"{path} ({err})", "run `bench store verify`") from err
     return enlarge(cams, (size[0], size[1]))
 
 

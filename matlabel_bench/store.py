@@ -126,7 +126,7 @@ class Store:
         return {k: sorted(v)[len(v) // 2] for k, v in seen.items()}
 
     def verify(self) -> list[str]:
-        """Problems found by reading every finished file again: missing, changed or unreadable ones."""
+        """Problems found by reading every finished file again: missing, changed or unreadable ones, and the remedy."""
         problems = []
         for slot in self.slots():
             if not slot.done:
@@ -142,12 +142,22 @@ class Store:
                     problems.append(f"{slot.stage}/{slot.key}/{name}: missing")
                 elif digest(path) != want:
                     problems.append(f"{slot.stage}/{slot.key}/{name}: changed since it was written")
+        if problems:
+            problems.append(f"remedy: remove these STAGE/KEY folders from {self.root}; the next run computes them anew")
         return problems
 
     def gc(self, *, days: float = 30.0, dry: bool = False) -> tuple[int, int]:
-        """Remove keys that no run used for `days` and unfinished ones nobody works on; (folders, bytes) removed."""
+        """Remove keys that no run used for `days` and unfinished ones nobody works on; (folders, bytes) removed.
+
+        Raises:
+            UsageError: `days` is no number of days.
+        """
         from filelock import FileLock, Timeout
 
+        if not days >= 0:  # nan among them
+            raise UsageError(
+                "a number of days of at least 0", repr(days), "give --days 0 to remove all that is finished"
+            )
         count = size = 0
         for slot in self.slots():
             marker = slot.folder / (DONE if slot.done else RECORD)
@@ -184,10 +194,14 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as err:
         raise DataError(
-            "a readable JSON file of the store", f"{path} ({err})", "run `bench store verify`, then `bench store gc`"
+            "a readable JSON file of the store",
+            f"{path} ({err})",
+            "remove the folder it lies in and run again: what it held is computed anew",
         ) from err
     if not isinstance(value, dict):
-        raise DataError("a JSON object", f"{path} with {type(value).__name__}", "run `bench store verify`")
+        raise DataError(
+            "a JSON object", f"{path} with {type(value).__name__}", "remove the folder it lies in and run again"
+        )
     return value
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,34 +90,48 @@ def load_table(name: str) -> Table:
     who = f"table {raw.get('name', name)!r}"
     known = {f.name for f in dataclasses.fields(Table)}
     only(raw, known, who)
-    columns = tuple(_record(Column, c, f"a column of {who}") for c in raw.pop("columns", []))
-    rows = tuple(_record(Row, r, f"a row of {who}") for r in raw.pop("rows", []))
-    if not columns or not rows:
-        raise UsageError(
-            f"{who} to have columns and rows",
-            f"{len(columns)} columns, {len(rows)} rows",
-            "add [[columns]] and [[rows]]; see configs/tables/table1.toml",
-        )
-    compare = tuple((a, b) for a, b in raw.pop("compare", []))
+    for key in ("columns", "rows"):
+        blocks = raw.get(key, [])
+        if not (isinstance(blocks, list) and blocks and all(isinstance(b, dict) for b in blocks)):
+            raise UsageError(
+                f"{who} to have {key}",
+                repr(raw[key]) if raw.get(key) else "none",
+                f"add [[{key}]], with double brackets; see configs/tables/table1.toml",
+            )
+    raw["columns"] = tuple(_record(Column, c, f"a column of {who}") for c in raw["columns"])
+    raw["rows"] = tuple(_record(Row, r, f"a row of {who}") for r in raw["rows"])
     raw = {"title": "", "source": "", "published_note": "", "name": Path(name).stem} | raw
-    table = Table(columns=columns, rows=rows, compare=compare, **raw)
+    table: Table = _record(Table, raw, who)
     _check_table(table, who)
     return table
 
 
 def _check_table(table: Table, who: str) -> None:
-    names = [r.name for r in table.rows]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"{who} to name every row once", f"{name!r} twice", "rename one of them")
-    columns = {c.name for c in table.columns}
+    if not re.fullmatch(r"\w[\w .+-]*", table.name):
+        raise UsageError(
+            "the name of a table that can name a folder", repr(table.name), "use letters, digits, - and _ alone"
+        )
+    names, columns = [r.name for r in table.rows], [c.name for c in table.columns]
+    for what, given in (("row", names), ("column", columns)):
+        if twice := [n for n in given if given.count(n) > 1]:
+            raise UsageError(f"{who} to name every {what} once", f"{twice[0]!r} twice", "rename one of them")
     for column in table.columns:
         if column.threshold not in RULES:
             raise UsageError(
                 f"the threshold rule of column {column.name!r}", f"{column.threshold!r}", near(column.threshold, RULES)
             )
     for row in table.rows:
-        if unknown := set(row.published) - columns:
+        if row.threshold and row.threshold not in RULES[1:]:
+            raise UsageError(
+                f"the threshold rule of row {row.name!r}", f"{row.threshold!r}", near(row.threshold, RULES[1:])
+            )
+        if odd := [k for k in row.set if "." not in k.strip(".")]:
+            raise UsageError(
+                f"set of row {row.name!r} to name fields as part.field",
+                f"{odd[0]} = {row.set[odd[0]]!r}",
+                f'write set = {{ "{odd[0]}.FIELD" = VALUE }}, with the quotes',
+            )
+        if unknown := set(row.published) - set(columns):
             raise UsageError(
                 f"published numbers of {row.name!r} under columns of {who}",
                 f"{min(unknown)!r}",
@@ -126,6 +142,8 @@ def _check_table(table: Table, who: str) -> None:
                 f"row {row.name!r} to say which cam its trimap comes from", "a matting alone", 'add cam = "..."'
             )
     for pair in table.compare:
+        if len(pair) != 2:
+            raise UsageError(f"compare of {who} as pairs of rows", repr(list(pair)), 'write [["one row", "other row"]]')
         for name in pair:
             if name not in names:
                 raise UsageError(f"compare of {who} to name its rows", f"{name!r}", near(name, names))
@@ -135,7 +153,45 @@ def _record(cls: type, raw: Mapping[str, Any], who: str) -> Any:
     only(raw, {f.name for f in dataclasses.fields(cls)}, who)
     if "name" not in raw:
         raise UsageError(f"{who} to have a name", str(dict(raw)), 'add name = "..."')
-    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+    ready = {k: _tuples(v) for k, v in raw.items()}
+    for key, value in ready.items():
+        words, fits = _FORMS[key]
+        if not fits(value):
+            raise UsageError(f"{key} of {who} to be {words}", repr(raw[key]), f"write {key} as {words}")
+    return cls(**ready)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, tuple) and all(map(_text, value))
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_FORMS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    **dict.fromkeys(("name", "cam", "matting", "split"), ("a text", _text)),
+    **dict.fromkeys(
+        ("title", "source", "published_note", "published_dataset", "published_split", "threshold"),
+        ("a text", lambda v: isinstance(v, str)),
+    ),
+    **dict.fromkeys(("refine", "needs"), ('a list of texts, such as ["crf"]', _texts)),
+    **dict.fromkeys(("columns", "rows"), ("blocks", lambda v: True)),
+    "compare": ("a list of pairs of rows", lambda v: isinstance(v, tuple) and all(map(_texts, v))),
+    "set": ("a table of part.field = value", lambda v: isinstance(v, dict)),
+    "published": ("numbers under columns", lambda v: isinstance(v, dict) and all(map(_number, v.values()))),
+    "extension": ("true or false", lambda v: isinstance(v, bool)),
+    "published_classes": ("a whole number", lambda v: isinstance(v, int) and not isinstance(v, bool)),
+}
+"""What each key of a table, a row or a column must be: in words, and as a test."""
 
 
 def only(raw: Mapping[str, Any], known: set[str], who: str) -> None:

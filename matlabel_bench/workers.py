@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
-from matlabel_bench.errors import UsageError
+from matlabel_bench.errors import BenchError, UsageError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -37,11 +39,17 @@ def cores() -> int:
 
 
 class Workers:
-    """Maps functions over images. `scheduler` is the address of a Dask cluster, None for this machine's cores."""
+    """Maps functions over images. `scheduler` is the address of a Dask cluster, None for this machine's cores.
+
+    Raises:
+        UsageError: a scheduler without Dask.
+    """
 
     def __init__(self, count: int, scheduler: str | None = None) -> None:
         self.count = max(1, count)
         self.scheduler = scheduler
+        if scheduler is not None and find_spec("dask") is None:
+            raise UsageError("Dask for --scheduler", "no package dask", "pip install 'matlabel-bench[cluster]'")
 
     def map(
         self, work: Callable[[Sequence[Item]], Result], items: Sequence[Item], *, inline: bool = False, limit: int = 0
@@ -52,6 +60,9 @@ class Workers:
             work: picklable; called with a chunk, in a worker process.
             inline: stay in this process (work on a GPU: one process feeds it best).
             limit: use at most so many workers (0: all), to leave cores to trainings that run beside.
+
+        Raises:
+            BenchError: a worker process died.
         """
         count = min(self.count, limit) if limit else self.count
         chunks = split(items, count if self.scheduler is None else 64)
@@ -60,9 +71,17 @@ class Workers:
             return
         from joblib import Parallel, delayed
 
-        with self._backend():
-            jobs = -1 if self.scheduler else count
-            yield from Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(work)(chunk) for chunk in chunks)
+        jobs = -1 if self.scheduler else count
+        try:
+            with self._backend():
+                every = Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(work)(chunk) for chunk in chunks)
+                yield from every
+        except BrokenProcessPool as err:
+            raise BenchError(
+                "every worker process to live",
+                "one that was ended from outside, or crashed in compiled code",
+                "where memory ran short use fewer --workers; else `bench check` the part; what was computed is kept",
+            ) from err
 
     def _backend(self) -> AbstractContextManager[Any]:
         from joblib import parallel_config
@@ -70,12 +89,8 @@ class Workers:
         if self.scheduler is None:
             local: AbstractContextManager[Any] = parallel_config(backend="loky", inner_max_num_threads=1)
             return local
-        try:
-            from dask.distributed import Client
-        except ImportError as err:
-            raise UsageError(
-                "Dask for --scheduler", "no package dask.distributed", "pip install 'matlabel-bench[cluster]'"
-            ) from err
+        from dask.distributed import Client
+
         Client(self.scheduler, timeout="20s")
         cluster: AbstractContextManager[Any] = parallel_config(backend="dask")
         return cluster

@@ -25,7 +25,7 @@ LAYERS = (
         "console",
     },
     {"trimap", "label", "tally", "stats", "score"},
-    {"store", "fingerprint", "workers", "record", "tables", "config", "recipe", "pretrained", "train"},
+    {"store", "fingerprint", "splits", "workers", "record", "tables", "config", "recipe", "pretrained", "train"},
     {"plan", "forecast", "stages", "fit", "trainings", "runner"},
     {"measure", "results", "report", "gate", "labelling"},
     {"cli", "doctor", "kit", "scaffold"},
