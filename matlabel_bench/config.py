@@ -122,7 +122,8 @@ def check_seeds(seeds: Any, who: str) -> tuple[int, ...]:
     """The seeds, if they are different whole numbers that every random generator takes. Raises UsageError."""
     fits = isinstance(seeds, list | tuple) and all(type(s) is int and 0 <= s < 2**32 for s in seeds)
     if not fits or not seeds or len(set(seeds)) < len(seeds):
-        raise UsageError(f"{who} as different whole numbers from 0", repr(seeds), "for example seeds = [0, 1, 2]")
+        got = ", ".join(map(str, seeds)) or "none" if isinstance(seeds, list | tuple) else repr(seeds)
+        raise UsageError(f"{who} as different whole numbers from 0", got, "for example 0, 1, 2")
     return tuple(seeds)
 
 

@@ -156,7 +156,11 @@ class _Builder:
                 registry.start()[0].get("refiner", name)
             every = [self._chain(row, column, seed) for seed in self.experiment.profile.seeds]
         except MissingPart as err:
-            return CellPlan(table, row, column, missing=f"{err.expected.split()[-1]} {err.got} is not installed")
+            missing = f"{err.expected.split()[-1]} {err.got} is not installed"
+            hint = err.remedy.partition("known: ")[0].strip()
+            if hint and not row.published:  # the paper's rows wait for their parts; one's own may be misspelt
+                missing += f"; {hint}"
+            return CellPlan(table, row, column, missing=missing)
         rule, fixed = self._rule(row, column)
         chains = list({c.score.key: c for c in every}.values())  # what nothing random touches counts as one seed
         return CellPlan(

@@ -45,7 +45,9 @@ class Registry:
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str], Entry] = {}
         self._origin = "this session"
-        self._plugin = ""
+        self._plugin = "PLUGIN"
+        self._plugins: dict[tuple[str, str], str] = {}
+        """Which entry point registered a part: what BLOCK would have to name."""
         self._frozen = False
 
     def add(self, kind: str, name: str, cls: type) -> None:
@@ -63,11 +65,10 @@ class Registry:
         if kind not in KINDS:
             raise UsageError("a known kind of part", f"{kind!r} for {name!r} from {self._origin}", near(kind, KINDS))
         if (kind, name) in self._entries:
-            other = self._entries[kind, name].origin
             raise UsageError(
                 f"a new name for a {kind}",
-                f"{who}, already registered by {other}",
-                f"rename it, or set {BLOCK}={self._plugin} to go on without this plugin",
+                f"{who}, already registered by {self._entries[kind, name].origin}",
+                f"rename one, or leave a plugin out: {BLOCK}={self._plugins[kind, name]} or {BLOCK}={self._plugin}",
             )
         if not dataclasses.is_dataclass(cls) or not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
             raise UsageError("a part to be a frozen dataclass", who, "decorate the class with @dataclass(frozen=True)")
@@ -78,6 +79,7 @@ class Registry:
                 "see matlabel_bench/spec.py for the protocol",
             )
         self._entries[kind, name] = Entry(kind, name, cls, self._origin)
+        self._plugins[kind, name] = self._plugin
 
     def get(self, kind: str, name: str) -> Entry:
         """Raises MissingPart, with near misses, where nothing of that name is registered."""

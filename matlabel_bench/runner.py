@@ -150,7 +150,7 @@ class Runner:
                 outcomes.update((o.id, o) for o in chunk)
                 bar.at(len(kept) + len(outcomes))
                 self._collect()
-        if failed := [o for o in outcomes.values() if o.error]:
+        if failed := [o for s in job.split if (o := outcomes.get(s.id)) and o.error]:
             expected, got, remedy = failed[0].error or ("", "", "")
             more = f", and {len(failed) - 1} more: {', '.join(o.id for o in failed[1:4])}" if failed[1:] else ""
             got += f" (image {failed[0].id}{more})"
@@ -228,8 +228,10 @@ def run(experiment: Experiment, say: Say) -> RunResult:
     from matlabel_bench import results
 
     plan = make(experiment)
-    say(summary(plan))
     runner = Runner(plan, say)
+    say(summary(plan))
+    for reason in sorted({c.missing for c in plan.cells if c.missing and not c.row.published}):
+        say(f"a dash stands where {reason}")
     try:
         runner.run()
     finally:
