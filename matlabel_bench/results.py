@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from matlabel_bench import fields, record, registry
 from matlabel_bench.cells import Cell
+from matlabel_bench.config import Experiment
 from matlabel_bench.files import write_text
 from matlabel_bench.measure import Measured, curve, degenerate, measure, score_of_maps
 from matlabel_bench.plan import Plan
@@ -136,11 +138,23 @@ def _record(plan: Plan, table: Table, measured: Sequence[Measured]) -> dict[str,
             "fields": fields.key_fields(experiment.dataset),
         },
         "seeds": list(experiment.profile.seeds),
-        "set": list(experiment.options.sets),
+        "command": command(experiment, table),
         "configuration": {k: dict(v) for k, v in experiment.profile.parts.items()},
         "stages": {key: dict(job.spec) | {"seconds": _seconds(plan, key)} for key, job in keys.items()},
         "environment": record.environment(),
     }
+
+
+def command(experiment: Experiment, table: Table) -> str:
+    """The command that makes the table, with folders and files by role and name: a record names no one's machine."""
+    options = experiment.options
+    words = ["bench", "run", table.name, "--profile", experiment.profile.name]
+    words += ["--dataset", registry.start()[0].name_of(experiment.dataset)]
+    words += ["--data-root", "DIR"] if options.data_root else []
+    words += ["--weights", Path(options.weights).name] if options.weights else []
+    words += [w for s in options.sets for w in ("--set", str(record.scrub(s)))]
+    words += ["--seed", *map(str, experiment.profile.seeds)]
+    return shlex.join(words)
 
 
 def _seconds(plan: Plan, key: str) -> float:
