@@ -13,6 +13,10 @@ def write_bytes(path: Path, content: bytes) -> None:
     try:
         part.write_bytes(content)
         part.replace(path)
+    except OSError as err:
+        if err.filename is None:  # a full disk does not say where
+            err.filename = str(path)
+        raise
     finally:
         part.unlink(missing_ok=True)
 

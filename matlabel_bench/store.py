@@ -108,7 +108,8 @@ class Store:
     def interrupt(self, slot: Slot, seconds: float) -> None:
         """Remember the seconds of a run that ends before the key is done."""
         if slot.folder.is_dir() and not slot.done:
-            write_json(slot.folder / "spent.json", {"seconds": round(seconds + self.spent(slot), 2)})
+            with suppress(OSError):  # the disk may be full: the reason of the end matters more than its seconds
+                write_json(slot.folder / "spent.json", {"seconds": round(seconds + self.spent(slot), 2)})
 
     def slots(self) -> Iterator[Slot]:
         """Every key on disk, in a fixed order."""
