@@ -139,7 +139,7 @@ def start() -> tuple[Registry, pluggy.PluginManager]:
     manager.add_hookspecs(Hooks)
     registry = Registry()
     blocked = {b.strip() for b in os.environ.get(BLOCK, "").split(",") if b.strip()}
-    found = sorted(entry_points(group=PROJECT), key=lambda e: e.name)
+    found = sorted(entry_points(group=PROJECT), key=lambda e: (e.name, origin(e)))
     names = {e.name for e in found}
     if unknown := blocked - names:
         raise UsageError(f"{BLOCK} to name entry points", ", ".join(sorted(unknown)), near(min(unknown), names))
