@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from matlabel_bench.errors import DataError
-from matlabel_bench.images import save_png
+from matlabel_bench.images import UNREADABLE, save_png
 
 CHUNK = "matlabel"
 """Name of the PNG text chunk that holds a file's notes as JSON."""
@@ -36,6 +36,6 @@ def read_planes(path: Path) -> tuple[UInt8[np.ndarray, "k h w"], dict[str, Any]]
             stack = np.asarray(handle, dtype=np.uint8)
         count = int(notes["planes"])
         planes = stack.reshape(count, -1, stack.shape[1]) if count else np.zeros((0, *stack.shape), np.uint8)
-    except (OSError, ValueError, KeyError, AttributeError) as err:
+    except (*UNREADABLE, KeyError, AttributeError) as err:
         raise DataError("planes that this program wrote", f"{path} ({err})", "run `bench store verify`") from err
     return planes, notes

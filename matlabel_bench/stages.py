@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import io
 import traceback
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,7 +25,7 @@ import numpy as np
 from matlabel_bench import contracts
 from matlabel_bench.errors import BenchError, DataError, MattingFailed
 from matlabel_bench.files import write_bytes
-from matlabel_bench.images import enlarge, read_label, write_label
+from matlabel_bench.images import UNREADABLE, enlarge, read_label, write_label
 from matlabel_bench.label import make_label, make_scores
 from matlabel_bench.planes import read_planes, write_planes
 from matlabel_bench.score import Tally, histogram, tally_label, tally_maps
@@ -212,7 +213,7 @@ def load_maps(task: Task, sample: Sample) -> Cams:
     try:
         with np.load(path, allow_pickle=False) as data:
             cams, size = data["cams"].astype(np.float32), tuple(int(n) for n in data["size"])
-    except (OSError, ValueError, KeyError) as err:
+    except (*UNREADABLE, KeyError, zipfile.BadZipFile) as err:
         raise DataError("a file of maps of this program", f"{path} ({err})", "run `bench store verify`") from err
     return enlarge(cams, (size[0], size[1]))
 
