@@ -211,7 +211,7 @@ def load_maps(task: Task, sample: Sample) -> Cams:
     """The maps of an image at its own size, float32 k h w."""
     path = output("maps", _need(task.maps), sample.id)
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
             cams, size = data["cams"].astype(np.float32), tuple(int(n) for n in data["size"])
     except (*UNREADABLE, KeyError, zipfile.BadZipFile) as err:
         raise DataError("a file of maps of this program", f"{path} ({err})", "run `bench store verify`") from err
