@@ -12,6 +12,7 @@ from typing import Any
 from matlabel_bench import fields, record, registry
 from matlabel_bench.cells import Cell
 from matlabel_bench.config import Experiment
+from matlabel_bench.errors import UsageError
 from matlabel_bench.files import write_text
 from matlabel_bench.measure import Measured, curve, degenerate, measure, score_of_maps
 from matlabel_bench.plan import Plan
@@ -29,6 +30,17 @@ from matlabel_bench.score import paired
 from matlabel_bench.tables import Table
 
 Say = Callable[[str], None]
+
+
+def make_folders(experiment: Experiment) -> None:
+    """The tables' folders. Raises UsageError now where results could not be written in the end."""
+    for table in experiment.tables:
+        folder = Path(experiment.options.out) / table.name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            remedy = "remove what is in the way, or give another folder with --out"
+            raise UsageError(f"a folder for results of {table.name}", f"{folder} ({err.strerror})", remedy) from err
 
 
 def write(plan: Plan, failures: dict[str, str], say: Say) -> tuple[dict[str, list[Cell]], dict[str, Path]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -140,10 +141,11 @@ class Runner:
         busy = len(self.trainings.running)
         limit = max(1, self.workers.count - busy) if busy else 0
         work = partial(run_chunk, task := self._task(job, out))
-        if left and job.stage in ("alpha", "refine") and not inline:
-            task.part.open(
-                task.weights
-            )  # what a library compiles at its first import, it compiles once and not in each worker
+        if left and job.stage in ("alpha", "refine"):
+            # What a library compiles at its first import, it compiles once here and not in each worker. What fails
+            # here fails there again, and becomes the reason of a cell.
+            with suppress(Exception, SystemExit):
+                task.part.open(task.weights)
         with Bar(job.label, len(job.split), "image", self.say) as bar:
             bar.at(len(kept))
             for chunk in self.workers.map(work, left, inline=inline, limit=limit):
@@ -228,6 +230,7 @@ def run(experiment: Experiment, say: Say) -> RunResult:
     from matlabel_bench import results
 
     plan = make(experiment)
+    results.make_folders(experiment)
     runner = Runner(plan, say)
     say(summary(plan))
     for reason in sorted({c.missing for c in plan.cells if c.missing and not c.row.published}):

@@ -431,6 +431,15 @@ def test_a_part_that_breaks_fails_its_own_cells_only(desk: Desk, site: Path, bod
         assert part in bad["reason"]
 
 
+def test_a_matting_that_cannot_be_opened_fails_its_own_cells_only(desk: Desk, site: Path) -> None:
+    plug(site, "odd", bad_part("return open('weights.pth')", "registry.add('matting', 'bad', Bad)"))
+    code, text = desk.run(table=TABLE + '[[rows]]\nname = "bad"\ncam = "stub-cam"\nmatting = "bad"\n')
+    assert code == 1, text
+    assert [c["status"] for c in desk.cells()] == ["measured", "failed"]
+    assert "alpha bad: " in desk.cells()[1]["reason"]
+    assert "weights.pth" in desk.cells()[1]["reason"]
+
+
 def test_a_data_set_plugin_without_images(desk: Desk, site: Path) -> None:
     plug(site, "odd", bad_part(register="registry.add('dataset', 'empty', Empty)"))
     assert_refused(desk.run("--dataset", "empty"), "images with different ids in split 'train'", "no image")
@@ -509,10 +518,7 @@ def test_a_limit_of_file_sizes_is_said(desk: Desk) -> None:
 def test_files_where_folders_should_be(desk: Desk) -> None:
     (desk.folder / "bench-out").mkdir()
     (desk.folder / "bench-out/t").write_text("in the way")
-    code, text = desk.run()
-    assert code == 2
-    assert "bench-out/t" in text
-    assert "Traceback" not in text
+    assert_refused(desk.run(), "a folder for results of t", "bench-out/t (File exists)", "--out")
     (desk.folder / "bench-out/t").unlink()
     (desk.folder / "other").mkdir()
     (desk.folder / "other/maps").write_text("in the way")
