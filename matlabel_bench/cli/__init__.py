@@ -14,6 +14,7 @@ from pathlib import Path
 
 from matlabel_bench.cli.failures import INTERRUPTED, explain, stopped
 from matlabel_bench.cli.parser import build, parse
+from matlabel_bench.workers import pin_threads
 
 __all__ = ["main"]
 
@@ -21,6 +22,7 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. `--debug` lets tracebacks through."""
     words = list(sys.argv[1:] if argv is None else argv)
+    pin_threads()  # before anything numeric is imported, and for every process this one starts
     debug = "--debug" in words
     command = next((w for w in words if not w.startswith("-")), "")
     try:
