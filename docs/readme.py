@@ -1,4 +1,4 @@
-"""Writes the README's table from committed results: `python docs/readme.py`; with --check, says whether it is current."""
+"""Writes the README's table from committed results: `python docs/readme.py`; --check only says if it is current."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def table() -> str:
         lines.append(f"| {' | '.join([row, *ours, *theirs])} |")
     note = (
         f"mIoU in %, 95 % interval over images; {face.dataset}, {face.split}, {face.images} images, {face.classes} "
-        f"classes, profile {face.profile}, {face.seeds} seed{'s' * (face.seeds != 1)}. Threshold: o searched with masks, "
-        f"f fixed, m without masks. The paper's numbers are of VOC 2012 train with 21 classes and ResNet-50, and **not "
-        f"comparable**. From [{SOURCE}]({SOURCE}/table.md), made by the command in its record."
+        f"classes, profile {face.profile}, {face.seeds} seed{'s' * (face.seeds != 1)}. Threshold: o searched with "
+        f"masks, f fixed, m without masks. The paper's numbers are of VOC 2012 train with 21 classes and ResNet-50, and "
+        f"**not comparable**. From [{SOURCE}]({SOURCE}/table.md), made by the command in its record."
     )
     return "\n".join([*lines, "", note, ""])
 

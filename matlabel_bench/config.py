@@ -1,7 +1,8 @@
 """Profiles and overrides: TOML and the command line -> one experiment.
 
 A table file (`tables.py`) says what is compared; a profile says at which size it is computed. Precedence, weakest
-first: a part's defaults, the profile, `--set`, the row's own `set` (what makes a row that row is never overridden).
+first: a part's defaults, the profile, `--weights`, `--set`, the row's own `set` (what makes a row that row is never
+overridden).
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ class Experiment:
         values = self.fields_of(name, row)
         if "device" in known:
             values.setdefault("device", self.options.device)
-        if "weights" in known and kind == "cam" and self.options.weights:
+        closer = _fields(parse_sets(self.options.sets), name) | _fields(dict(row.set), name)
+        if "weights" in known and "weights" not in closer and kind == "cam" and self.options.weights:
             values["weights"] = self.options.weights
         return parts.make(kind, name, **values)
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from matlabel_bench.console import clock
 from matlabel_bench.errors import BenchError
-from matlabel_bench.plan import Job, Plan, items_of
+from matlabel_bench.jobs import Job, items_of
+from matlabel_bench.plan import Plan
 
 if TYPE_CHECKING:
     import pandas as pd

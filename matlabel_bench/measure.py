@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from matlabel_bench.cells import Cell
-from matlabel_bench.plan import CellPlan, Job, Plan
+from matlabel_bench.jobs import Job
+from matlabel_bench.plan import CellPlan, Plan
 from matlabel_bench.runner import TALLIES, chosen
 from matlabel_bench.score import Counts, Score, Tallies, evaluate
 

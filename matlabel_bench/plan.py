@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +11,7 @@ from matlabel_bench.cells import ThresholdRule
 from matlabel_bench.config import Experiment
 from matlabel_bench.errors import MissingPart, UsageError
 from matlabel_bench.fingerprint import Fingerprints
+from matlabel_bench.jobs import Job
 from matlabel_bench.splits import need_masks, usable
 from matlabel_bench.store import Slot, Store
 from matlabel_bench.tables import Column, Row, Table
@@ -19,43 +19,6 @@ from matlabel_bench.types import Split
 
 VERSION = 1
 """Raise when a core stage (trimap, label, score) gives another result for the same inputs; it enters every key."""
-
-
-@dataclass(eq=False)
-class Job:
-    """One stage with one key. Jobs are made by `Plan.job`, which makes each key only once."""
-
-    stage: str
-    name: str
-    part: Any
-    split: Split
-    seed: int | None
-    inputs: Mapping[str, Job]
-    spec: Mapping[str, Any]
-    """What the key is the digest of, in words."""
-    key: str = ""
-
-    def __post_init__(self) -> None:
-        self.key = hashlib.sha256(fields.canonical(self.spec).encode()).hexdigest()[:32]
-
-    @property
-    def label(self) -> str:
-        """How progress and errors call the job."""
-        seed = f", seed {self.seed}" if self.stage == "fit" else ""
-        return f"{self.stage} {self.name}{seed}" if self.name else self.stage
-
-    def upstream(self) -> Iterator[Job]:
-        """This job and everything it needs, inputs first, each once."""
-        seen: dict[str, Job] = {}
-
-        def walk(job: Job) -> None:
-            if job.key not in seen:
-                for other in job.inputs.values():
-                    walk(other)
-                seen[job.key] = job
-
-        walk(self)
-        yield from seen.values()
 
 
 @dataclass(frozen=True)
@@ -263,8 +226,3 @@ def labels(experiment: Experiment) -> tuple[Plan, Job]:
     fit = usable(experiment.dataset, experiment.profile.fit_split)
     builder = _Builder(plan, Fingerprints(plan.store.root), fit, split)
     return plan, builder.labels(row, column, experiment.profile.seeds[0])
-
-
-def items_of(job: Job) -> int:
-    """How many pieces of work a job has: images, or image passes of a training."""
-    return len(job.split) * (int(getattr(job.part, "epochs", 1)) if job.stage == "fit" else 1)

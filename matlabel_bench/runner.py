@@ -23,7 +23,8 @@ from matlabel_bench.config import Experiment
 from matlabel_bench.console import Bar
 from matlabel_bench.errors import BenchError, DataError
 from matlabel_bench.forecast import summary
-from matlabel_bench.plan import Job, Plan, items_of, make
+from matlabel_bench.jobs import Job, items_of
+from matlabel_bench.plan import Plan, make
 from matlabel_bench.planes import read_planes
 from matlabel_bench.score import Tallies, otsu
 from matlabel_bench.stages import Outcome, Task, output, run_chunk

@@ -12,7 +12,7 @@ from matlabel_bench import fields, progress, registry
 from matlabel_bench.console import Bar, clock
 from matlabel_bench.errors import BenchError
 from matlabel_bench.fit import Fit
-from matlabel_bench.plan import Job
+from matlabel_bench.jobs import Job
 
 if TYPE_CHECKING:
     from matlabel_bench.runner import Runner

@@ -26,7 +26,7 @@ LAYERS = (
     },
     {"trimap", "label", "tally", "stats", "score"},
     {"store", "fingerprint", "splits", "workers", "record", "tables", "config", "recipe", "pretrained", "train"},
-    {"plan", "forecast", "stages", "fit", "trainings", "runner"},
+    {"jobs", "plan", "forecast", "stages", "fit", "trainings", "runner"},
     {"measure", "results", "report", "gate", "labelling"},
     {"cli", "doctor", "kit", "scaffold"},
 )

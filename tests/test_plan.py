@@ -17,7 +17,8 @@ from matlabel_bench import plan as plans
 from matlabel_bench import registry
 from matlabel_bench.config import Options, resolve
 from matlabel_bench.errors import UsageError
-from matlabel_bench.plan import CellPlan, Job, Plan, items_of
+from matlabel_bench.jobs import Job, items_of
+from matlabel_bench.plan import CellPlan, Plan
 from matlabel_bench.runner import Runner
 
 Make = Callable[..., Plan]
