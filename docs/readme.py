@@ -30,8 +30,8 @@ def table() -> str:
     note = (
         f"mIoU in %, 95 % interval over images; {face.dataset}, {face.split}, {face.images} images, {face.classes} "
         f"classes, profile {face.profile}, {face.seeds} seed{'s' * (face.seeds != 1)}. Threshold: o searched with "
-        f"masks, f fixed, m without masks. The paper's numbers are of VOC 2012 train with 21 classes and ResNet-50, and "
-        f"**not comparable**. From [{SOURCE}]({SOURCE}/table.md), made by the command in its record."
+        f"masks, f fixed, m without masks. The paper's numbers are of VOC 2012 train, 21 classes, ResNet-50, and **not "
+        f"comparable**. From [{SOURCE}]({SOURCE}/table.md), made by the command in its record."
     )
     return "\n".join([*lines, "", note, ""])
 

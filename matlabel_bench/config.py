@@ -147,7 +147,7 @@ def resolve(names: Sequence[str], options: Options) -> Experiment:
     sets = parse_sets(options.sets)
     values = dict(profile.parts.get(dataset_name, {})) | _fields(sets, dataset_name)
     if options.data_root is not None:
-        values["root"] = options.data_root
+        values["root"] = str(Path(options.data_root).absolute())  # workers may stand in another folder
     try:
         dataset = parts.make("dataset", dataset_name, **values)
     except MissingPart as err:

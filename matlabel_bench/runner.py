@@ -69,6 +69,7 @@ class Runner:
                     time.sleep(POLL)
         finally:
             self.trainings.stop()
+            self.workers.close()
 
     def _taken(self, job: Job) -> bool:
         return self.plan.slot(job).done

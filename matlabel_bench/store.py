@@ -57,7 +57,7 @@ class Store:
     """The store under a folder. Raises UsageError where the folder cannot be made or written."""
 
     def __init__(self, root: Path) -> None:
-        self.root = Path(root)
+        self.root = Path(root).absolute()  # workers may stand in another folder
         try:
             (self.root / "locks").mkdir(parents=True, exist_ok=True)
             probe = self.root / "locks" / f".probe-{os.getpid()}"

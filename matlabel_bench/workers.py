@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
@@ -53,10 +52,11 @@ class Workers:
         UsageError: a scheduler without Dask.
     """
 
-    def __init__(self, count: int, scheduler: str | None = None) -> None:
+    def __init__(self, count: int, scheduler: str | None = None, timeout: str = "20s") -> None:
         self.count = max(1, count)
-        self.scheduler = scheduler
-        if scheduler is not None and find_spec("dask") is None:
+        self.scheduler, self.timeout = scheduler, timeout
+        self._connection: Any = None
+        if scheduler is not None and find_spec("distributed") is None:
             raise UsageError("Dask for --scheduler", "no package dask", "pip install 'matlabel-bench[cluster]'")
 
     def map(
@@ -73,17 +73,28 @@ class Workers:
             BenchError: a worker process died.
         """
         count = min(self.count, limit) if limit else self.count
-        chunks = split(items, count if self.scheduler is None else 64)
+        chunks = split(items, 64 if self.scheduler else count)
         if inline or not chunks or (count == 1 and self.scheduler is None):
             yield from (work(chunk) for chunk in chunks)
-            return
-        from joblib import Parallel, delayed
+        elif self.scheduler:
+            yield from self._spread(work, chunks)
+        else:
+            yield from self._local(work, chunks, count)
 
-        jobs = -1 if self.scheduler else count
+    def close(self) -> None:
+        """Leave the cluster, if there is one."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _local(
+        self, work: Callable[[Sequence[Item]], Result], chunks: list[Sequence[Item]], count: int
+    ) -> Iterator[Result]:
+        from joblib import Parallel, delayed, parallel_config
+
         try:
-            with self._backend():
-                every = Parallel(n_jobs=jobs, return_as="generator_unordered")(delayed(work)(chunk) for chunk in chunks)
-                yield from every
+            with parallel_config(backend="loky", inner_max_num_threads=1):
+                yield from Parallel(n_jobs=count, return_as="generator_unordered")(delayed(work)(c) for c in chunks)
         except BrokenProcessPool as err:
             raise BenchError(
                 "every worker process to live",
@@ -91,17 +102,30 @@ class Workers:
                 "where memory ran short use fewer --workers; else `bench check` the part; what was computed is kept",
             ) from err
 
-    def _backend(self) -> AbstractContextManager[Any]:
-        from joblib import parallel_config
+    def _spread(self, work: Callable[[Sequence[Item]], Result], chunks: list[Sequence[Item]]) -> Iterator[Result]:
+        """Over the workers of a Dask cluster, which must see the store and the data under the same paths."""
+        from dask.distributed import as_completed
 
-        if self.scheduler is None:
-            local: AbstractContextManager[Any] = parallel_config(backend="loky", inner_max_num_threads=1)
-            return local
+        client = self._client()
+        futures = client.map(work, chunks, pure=False)
+        try:
+            for _, result in as_completed(futures, with_results=True):
+                yield result
+        finally:
+            client.cancel(futures)
+
+    def _client(self) -> Any:
+        """The connection to the scheduler, made once. Raises UsageError where nothing answers."""
         from dask.distributed import Client
 
-        Client(self.scheduler, timeout="20s")
-        cluster: AbstractContextManager[Any] = parallel_config(backend="dask")
-        return cluster
+        if self._connection is None:
+            try:
+                self._connection = Client(self.scheduler, timeout=self.timeout)
+            except (OSError, ValueError) as err:
+                raise UsageError(
+                    "a Dask scheduler at --scheduler", f"{self.scheduler} ({err})", "start one, e.g. `dask scheduler`"
+                ) from err
+        return self._connection
 
 
 def split(items: Sequence[Item], workers: int) -> list[Sequence[Item]]:

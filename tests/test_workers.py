@@ -59,3 +59,21 @@ def test_a_cluster_needs_dask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="Dask for --scheduler"):
         Workers(1, "tcp://nowhere:1")
+
+
+@pytest.mark.filterwarnings("ignore")  # distributed and tornado warn on their own terms
+def test_a_cluster_does_the_same_work() -> None:
+    distributed = pytest.importorskip("distributed", reason="needs pip install 'matlabel-bench[cluster]'")
+    with distributed.LocalCluster(1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        workers = Workers(2, cluster.scheduler_address)
+        found = sorted(sum(chunk) for chunk in workers.map(list, range(10)))
+        again = sorted(sum(chunk) for chunk in workers.map(list, range(10)))
+        workers.close()
+    assert sum(found) == 45
+    assert found == again
+
+
+def test_a_scheduler_that_does_not_answer() -> None:
+    pytest.importorskip("distributed", reason="needs pip install 'matlabel-bench[cluster]'")
+    with pytest.raises(UsageError, match="a Dask scheduler at --scheduler"):
+        list(Workers(2, "tcp://127.0.0.1:9", timeout="1s").map(list, range(4)))
