@@ -183,6 +183,30 @@ def test_no_images(tmp_path: Path) -> None:
         run(Toy(), [], RECIPE, tmp_path, 0, {})
 
 
+def test_tensorboard_on_request(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    train(tmp_path, recipe=Recipe(**{**_fields(RECIPE), "tensorboard": True}))  # type: ignore[arg-type]
+    assert list((tmp_path / "log").glob("**/events.out.tfevents*"))
+
+
+def test_tensorboard_absent_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"(?s)the package tensorboard.*not installed.*matlabel-bench\[tensorboard\]"):
+        train(tmp_path, recipe=Recipe(**{**_fields(RECIPE), "tensorboard": True}))  # type: ignore[arg-type]
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(network: object, out: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("matlabel_bench.train.save", full)
+        with pytest.raises(TrainingFailed, match=r"(?s)to write the training.*No space left.*same command continues"):
+            train(tmp_path)
+    train(tmp_path, stop_in=0)  # all epochs are in the checkpoint: nothing is read again
+    assert (tmp_path / WEIGHTS).is_file()
+
+
 @pytest.mark.slow
 def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
     """torchrun, gloo, two processes: same batches, same mean of gradients, so the same weights but for rounding."""
