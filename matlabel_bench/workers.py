@@ -7,6 +7,7 @@ to one thread, and results do not depend on how many workers there are.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from importlib.util import find_spec
@@ -92,6 +93,8 @@ class Workers:
     ) -> Iterator[Result]:
         from joblib import Parallel, delayed, parallel_config
 
+        # loky renews a worker whose memory has grown; the work goes on, and nobody needs to act.
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
         try:
             with parallel_config(backend="loky", inner_max_num_threads=1):
                 yield from Parallel(n_jobs=count, return_as="generator_unordered")(delayed(work)(c) for c in chunks)

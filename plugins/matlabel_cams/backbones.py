@@ -35,7 +35,7 @@ class Backbone:
     widths: dict[str, int]
     """Channels that leave each stage."""
     part: str
-    """The last stage of N1 unless the user chooses another (REFERENCE: the penultimate feature map)."""
+    """The last stage of N1 unless the user chooses another (the paper: the penultimate feature map)."""
     mean: tuple[float, float, float]
     """Of RGB in 0..255; what images are padded with."""
     std: tuple[float, float, float]
