@@ -18,7 +18,8 @@ def test_cpu_stages_give_the_committed_numbers(bench, tmp_path) -> None:
     assert gate.returncode == 0, gate.stdout + gate.stderr
     worse = tmp_path / "worse" / "regression"
     worse.mkdir(parents=True)
-    rows = list(csv.reader((tmp_path / "out/regression/cells.csv").open(newline="")))
+    with (tmp_path / "out/regression/cells.csv").open(newline="") as handle:
+        rows = list(csv.reader(handle))
     value = rows[0].index("value")
     rows[5][value] = str(float(rows[5][value]) - 0.5)
     with (worse / "cells.csv").open("w", newline="") as handle:

@@ -1,4 +1,4 @@
-"""Writes the stored maps anew: `python tests/regression/store_maps.py STORE/maps/KEY/files`, from a tiny run of cam.
+"""Writes the stored maps anew: `python tests/regression/store_maps.py STORE/maps/KEY/files`, from a `tiny` run of cam.
 
 Only needed when the `shapes` data set itself changes; then the baseline changes too, in the same commit.
 """
