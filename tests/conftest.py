@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from calling import STUBS, environment
 
 HERE = Path(__file__).resolve().parent
-STUBS = HERE / "stubs"
 
 
 @pytest.fixture
@@ -41,12 +41,6 @@ def bench(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return call
-
-
-def environment(**extra: str) -> dict[str, str]:
-    """The environment of a subprocess that sees the stub parts."""
-    path = os.pathsep.join(filter(None, [str(STUBS), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, **extra}
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import environment
+from calling import environment
 from PIL import Image
 
 from matlabel_bench import cli, registry

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import environment
+from calling import environment
 
 Bench = Callable[..., subprocess.CompletedProcess[str]]
 COMMANDS = (

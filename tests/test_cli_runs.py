@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import STUBS, environment
+from calling import STUBS, environment
 from installing import run_bench
 
 from matlabel_bench.cli.failures import explain

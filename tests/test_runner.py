@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import environment
+from calling import environment
 
 from matlabel_bench.cells import HEADER
 
