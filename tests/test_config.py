@@ -78,7 +78,11 @@ def test_data_set_seeds_and_root(folder: Path) -> None:
     own = settle()
     assert (own.dataset.train, own.dataset.root, own.profile.seeds) == (2, "", (3, 4))
     other = settle(data_root="elsewhere", seeds=(9,), sets=("shapes.train=5",))
-    assert (other.dataset.train, other.dataset.root, other.profile.seeds) == (5, "elsewhere", (9,))
+    assert (other.dataset.train, other.dataset.root, other.profile.seeds) == (
+        5,
+        str(Path("elsewhere").absolute()),
+        (9,),
+    )
 
 
 def test_device_and_weights_reach_the_parts_that_have_such_a_field(folder: Path) -> None:

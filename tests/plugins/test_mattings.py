@@ -65,7 +65,9 @@ def ends(height: int, width: int) -> np.ndarray:
 @every
 def test_alphas_equal_pymatting_called_by_hand(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     image, trimap = scene(), trimaps()
-    alpha = METHODS[name]().open(None)(image, trimap)
+    live = METHODS[name]().open(None)
+    capfd.readouterr()  # the first import on a machine says that it compiles
+    alpha = live(image, trimap)
     check_alpha(alpha, trimap, name)
     assert capfd.readouterr() == ("", "")  # retries of the factorisation are not the user's concern
     expected = by_hand(name, image, trimap)
@@ -158,7 +160,9 @@ def test_a_single_unknown_pixel_and_an_unknown_row(name: str) -> None:
 def test_flat_and_grey_images(name: str, image: np.ndarray) -> None:
     trimap = np.full((1, 20, 24), 128, np.uint8)
     trimap[0, :4], trimap[0, -4:] = 0, 255
-    alpha = METHODS[name]().open(None)(image, trimap)
+    live = METHODS[name]().open(None)
+    capfd.readouterr()  # the first import on a machine says that it compiles
+    alpha = live(image, trimap)
     check_alpha(alpha, trimap, name)
     assert alpha[0, 15].mean() > alpha[0, 5].mean()
 
@@ -310,7 +314,9 @@ def test_a_real_photograph(name: str) -> None:
         raw = np.asarray(b.convert("L").resize(size, Image.Resampling.NEAREST))
         truth = np.asarray(c.convert("L").resize(size, Image.Resampling.BOX)) / 255
     trimap = np.where(raw >= 230, 255, np.where(raw <= 25, 0, 128)).astype(np.uint8)[None]
-    alpha = METHODS[name]().open(None)(image, trimap)
+    live = METHODS[name]().open(None)
+    capfd.readouterr()  # the first import on a machine says that it compiles
+    alpha = live(image, trimap)
     check_alpha(alpha, trimap, name)
     unknown = trimap[0] == 128
     assert np.abs(alpha[0] - truth)[unknown].mean() < 0.15
