@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from calling import STUBS, environment
+from calling import STUBS, environment, hear_interrupts
 from installing import run_bench
 
 from matlabel_bench.cli.failures import explain
@@ -114,6 +114,7 @@ def test_interrupted_says_where_the_work_lies_and_resumes(bench: Bench, own: lis
         stdout=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
+        preexec_fn=hear_interrupts,
     )
     while not list((tmp_path / "kept").glob("alpha/*/files/*.png")):
         assert run.poll() is None, "ended before it could be interrupted"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from calling import environment
+from calling import environment, hear_interrupts
 
 from matlabel_bench.cells import HEADER
 
@@ -235,6 +235,7 @@ def test_interrupt_says_how_to_go_on(words, tmp_path) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_interrupts,
     )
     _wait_for(tmp_path / "bench-store", "fit/*/files/state.json", 1)
     run.send_signal(signal.SIGINT)
