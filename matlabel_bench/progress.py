@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from matlabel_bench.files import write_text
+
 NAME = "progress.json"
 
 
@@ -21,9 +23,7 @@ class Progress:
 
 def report(folder: Path, progress: Progress) -> None:
     """Say where the work in `folder` stands. Cheap enough for every step; a reader never sees half a line."""
-    part = folder / (NAME + ".part")
-    part.write_text(json.dumps(asdict(progress)))
-    part.replace(folder / NAME)
+    write_text(folder / NAME, json.dumps(asdict(progress)))
 
 
 def look(folder: Path) -> Progress | None:

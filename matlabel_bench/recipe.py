@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from matlabel_bench.errors import UsageError
+from matlabel_bench.files import write_text
 
 WEIGHTS, ABOUT, CHECKPOINT, LOG = "weights.safetensors", "training.json", "checkpoint.pth", "log"
 
@@ -115,9 +116,7 @@ def claim(out: Path, told: Mapping[str, Any], rank: int) -> None:
     path, text = out / ABOUT, json.dumps(told, indent=1, sort_keys=True)
     if not path.is_file():
         if rank == 0:
-            part = path.with_suffix(".part")
-            part.write_text(text)
-            part.replace(path)
+            write_text(path, text)
     elif (before := path.read_text()) != text:
         old, new = json.loads(before), json.loads(text)
         other = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))

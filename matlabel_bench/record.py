@@ -14,7 +14,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
@@ -63,11 +62,6 @@ def environment() -> dict[str, Any]:
         "plugins": plugins(),
         "source": source(),
     }
-
-
-def stamp() -> str:
-    """The time now, UTC, to the second, ISO 8601."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def versions() -> dict[str, str]:
