@@ -9,6 +9,7 @@ import math
 import types
 import typing
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from matlabel_bench.errors import UsageError, near
 WORDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text"}
 """How errors call the types of fields."""
 
-KeyRule = Literal["value", "file", "none"]
+KeyRule = Literal["value", "file", "folder", "open", "none"]
 
 
 def knob(
@@ -38,26 +39,29 @@ def knob(
         low, high: inclusive bounds for numbers.
         key: what enters the cache key: the value; the SHA-256 of the file the value names ("file"; a path that
             moves changes nothing, another content does; an address with :// and the word none enter as they are);
-            or nothing ("none": where things lie and on which device they run, never what is computed).
+            the same for all files of a folder ("folder"); the value, but not in the key of a training ("open": what
+            `fit` never looks at, so that a sweep over it trains nothing anew); or nothing ("none": where things lie
+            and on which device they run, never what is computed).
     """
     meta = {"help": help, "choices": tuple(choices) if choices else None, "low": low, "high": high, "key": key}
     return dataclasses.field(default=default, metadata=meta)
 
 
-def key_fields(part: Any) -> dict[str, Any]:
-    """The fields of a part that enter its cache key, as JSON-ready values.
+def key_fields(part: Any, *, training: bool = False) -> dict[str, Any]:
+    """The fields of a part that enter its cache key, as JSON-ready values; `training`: the key of its `fit`.
 
     Raises:
-        UsageError: a field with key="file" names a file that cannot be read.
+        UsageError: a field with key="file" names a file that cannot be read, or key="folder" a folder.
     """
     out: dict[str, Any] = {}
     for field in dataclasses.fields(part):
         rule = field.metadata.get("key", "value")
         value = getattr(part, field.name)
-        if rule == "none":
+        if rule == "none" or (rule == "open" and training):
             continue
-        local = rule == "file" and value and value != "none" and "://" not in str(value)
-        out[field.name] = _digest(value, field.name) if local else plain(value)
+        local = rule in ("file", "folder") and value and value != "none" and "://" not in str(value)
+        of = _digest if rule == "file" else _digest_folder
+        out[field.name] = of(value, field.name) if local else plain(value)
     return out
 
 
@@ -88,6 +92,18 @@ def _digest(path: str, field: str) -> str:
             f"{path} ({err.strerror})",
             f"give the path of an existing file for {field}",
         ) from err
+
+
+@lru_cache(maxsize=32)
+def _digest_folder(path: str, field: str) -> str:
+    """Names and contents of all files below a folder; read once in the life of the process."""
+    root = Path(path)
+    if not root.is_dir():
+        got = f"{path} ({'a file' if root.exists() else 'no such folder'})"
+        raise UsageError(f"{field} to name a readable folder", got, f"give the path of an existing folder for {field}")
+    files = sorted(p for p in root.rglob("*") if p.is_file())
+    rows = [[p.relative_to(root).as_posix(), _digest(str(p), field)] for p in files]
+    return "sha256:" + hashlib.sha256(canonical(rows).encode()).hexdigest()
 
 
 def build(cls: type, values: dict[str, Any], who: str) -> Any:

@@ -9,10 +9,15 @@ pymatting and pydensecrf are imported inside `fit` and `open`. Class attributes 
     cost: ClassVar[float]               rough seconds for a 375x500 image on one core, for `bench plan`; default 0.1
     fit_cost: ClassVar[float]           rough seconds for one such image once through a training; default 0.1
     published_in: ClassVar[str]         the paper, for `bench show`
+    takes: ClassVar[str]                of a refiner: "scores" (default), or "maps", the seed before any threshold
+    wants_id: ClassVar[bool]            whether the live function gets the image's id as its last argument; default False
+
+A method `note(self) -> str`, if there is one, gives a line that is printed under every table with the part.
 
 `fit(..., out, seed)` writes weights into the folder `out`, which may hold what an interrupted call left there
 (checkpoints, from which it continues). `open(out, ...)` returns the live function; it is called once in each worker.
-A field named `device` with key="none" receives the run's --device.
+A field named `device` with key="none" receives the run's --device. An empty field with key="folder" receives the folder
+of the same name that the data set brings (`folders`), if it brings one.
 """
 
 from __future__ import annotations
@@ -57,6 +62,9 @@ class Dataset(Protocol):
     def mask_files(self, name: str) -> Mapping[str, Path]:
         """Image id -> mask file, for the fingerprint of a score; empty where the split has no masks."""
 
+    # Optional: `folders() -> Mapping[str, Path]`, other data that the data set brings, by name: "saliency" (grey maps
+    # ID.png), "composites" (fg/, alpha/, bg/). A part with an empty field of that name and key="folder" gets the path.
+
 
 @runtime_checkable
 class CamGenerator(Protocol):
@@ -73,18 +81,25 @@ class CamGenerator(Protocol):
 class Matting(Protocol):
     """Alpha from a trimap. All classes of an image arrive together, because they share the image's Laplacian."""
 
+    def fit(self, train: Split, out: Path, seed: int) -> None:
+        """Train, or take over weights from a file, if the part `trains`; sees images and tags only."""
+
     def open(self, out: Path | None) -> Callable[[Image, Trimap], Alpha]:
         """The live solver. It raises MattingFailed where it cannot solve; within 0.01 of the trimap where known."""
 
 
 @runtime_checkable
 class Refiner(Protocol):
-    """Better labels from scores."""
+    """Better labels from scores, or (`takes = "maps"`) from the seed before any threshold.
 
-    def fit(self, train: Split, scores: Mapping[str, Scores], out: Path, seed: int) -> None:
-        """Train on the scores of every sample (read lazily by image id)."""
+    Maps are float32 k h w in [0, 1] at the image's size: class maps, alphas, or an earlier refiner's label as planes of
+    0 and 1. A refiner that takes them decides on the background by a field of its own, named `threshold`.
+    """
 
-    def open(self, out: Path | None) -> Callable[[Image, Tags, Scores], Scores | Label]:
+    def fit(self, train: Split, scores: Mapping[str, Scores | Cams], out: Path, seed: int) -> None:
+        """Train on the scores (or maps) of every sample, read lazily by image id."""
+
+    def open(self, out: Path | None) -> Callable[[Image, Tags, Scores | Cams], Scores | Label]:
         """The live refiner."""
 
 
