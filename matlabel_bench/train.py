@@ -15,7 +15,6 @@ import importlib.util
 import logging
 import multiprocessing
 import os
-import pickle
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.hooks import Hook
+from mmengine.hooks import Hook, ParamSchedulerHook
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel, MMDistributedDataParallel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
@@ -31,9 +30,10 @@ from mmengine.runner import Runner
 from torch import distributed
 from torch.utils.data import DataLoader
 
+from matlabel_bench import recipe as recipes
 from matlabel_bench.errors import TrainingFailed, UsageError
 from matlabel_bench.progress import Progress, report
-from matlabel_bench.recipe import CHECKPOINT, LOG, WEIGHTS, Order, Recipe, check, claim, ranks, save
+from matlabel_bench.recipe import CHECKPOINT, LOG, WEIGHTS, Order, Recipe, save
 
 
 def run(network: Any, dataset: Any, recipe: Recipe, out: Path, seed: int, about: Mapping[str, Any]) -> None:
@@ -48,11 +48,11 @@ def run(network: Any, dataset: Any, recipe: Recipe, out: Path, seed: int, about:
         UsageError: `out` holds another training, a batch that does not divide, a device that is absent.
         TrainingFailed: a loss that is not finite, an unreadable checkpoint, a full disk.
     """
-    rank, world = ranks()
-    check(recipe, len(dataset), world)
+    rank, world = recipes.ranks()
+    recipes.check(recipe, len(dataset), world)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        claim(out, {**about, "seed": seed, "images": len(dataset)}, rank)
+        recipes.claim(out, {**about, "seed": seed, "images": len(dataset)}, rank)
         if (out / WEIGHTS).is_file():
             return
         with _processes(recipe, world):
@@ -68,23 +68,25 @@ def run(network: Any, dataset: Any, recipe: Recipe, out: Path, seed: int, about:
 def _train(network: Any, dataset: Any, recipe: Recipe, out: Path, seed: int) -> None:
     network = network.to(memory_format=torch.channels_last)  # a third faster on CPUs, and what tensor cores want
     order = Order(len(dataset), recipe, seed)
-    share = min(recipe.batch, len(dataset)) // order.world
-    loader = DataLoader(dataset, share, sampler=order, num_workers=recipe.readers, pin_memory=recipe.device != "cpu")
-    groups = [{"params": params, "lr": recipe.lr * multiple} for params, multiple in network.groups() if params]
-    optimizer = torch.optim.SGD(groups, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
-    checkpoint = _readable(out / CHECKPOINT)
-    total = recipe.epochs * len(loader)
+    pinned = recipe.device != "cpu"
+    loader = DataLoader(dataset, order.share, sampler=order, num_workers=recipe.readers, pin_memory=pinned)
+    wrapper = AmpOptimWrapper if _uses_amp(recipe) else OptimWrapper
+    checkpoint = recipes.readable(out / CHECKPOINT)
+    total = recipes.total_steps(recipe, len(dataset))
     runner = _Runner(
         _Trainee(network),
         str(out / LOG),
         device=recipe.device,
         train_dataloader=loader,
-        train_cfg={"by_epoch": True, "max_epochs": recipe.epochs},
-        optim_wrapper=AmpOptimWrapper(optimizer=optimizer) if _uses_amp(recipe) else OptimWrapper(optimizer),
-        # mmengine's PolyLR reaches zero at step end - 1: one more makes that the step after the last
-        param_scheduler={"type": "PolyLR", "power": recipe.power, "by_epoch": False, "end": total + 1},
-        default_hooks={"checkpoint": None, "logger": {"type": "LoggerHook", "interval": 10}},
-        custom_hooks=[_Watch(out, seed)],
+        train_cfg={"by_epoch": True, "max_epochs": recipes.epochs(recipe, len(dataset))},
+        optim_wrapper=wrapper(optimizer=recipes.optimizer(network, recipe), accumulative_counts=recipe.accumulate),
+        param_scheduler=_schedule(recipe, total),
+        default_hooks={
+            "checkpoint": None,
+            "logger": {"type": "LoggerHook", "interval": 10},
+            "param_scheduler": _Rates(recipe.accumulate),
+        },
+        custom_hooks=[_Watch(out, seed, recipe.accumulate, total)],
         resume=checkpoint is not None,
         load_from=checkpoint,
         launcher="none" if order.world == 1 else "pytorch",
@@ -101,6 +103,20 @@ def _train(network: Any, dataset: Any, recipe: Recipe, out: Path, seed: int) -> 
             handler.close()
 
 
+def _schedule(recipe: Recipe, total: int) -> list[dict[str, Any]]:
+    """mmengine's schedulers, in steps of the optimizer."""
+    # both reach zero at step end - 1: one more makes that the step after the last
+    fall: dict[str, Any] = {"by_epoch": False, "begin": recipe.warmup, "end": total + 1}
+    if recipe.schedule == "cosine":
+        fall |= {"type": "CosineAnnealingLR", "T_max": total - recipe.warmup}
+    else:
+        fall |= {"type": "PolyLR", "power": recipe.power}
+    if recipe.warmup < 2:  # one step of warm-up has the whole learning rate
+        return [fall]
+    rise = {"type": "LinearLR", "by_epoch": False, "start_factor": 1 / recipe.warmup, "end": recipe.warmup}
+    return [rise, fall]
+
+
 def _uses_amp(recipe: Recipe) -> bool:
     return recipe.amp and recipe.device.startswith("cuda")
 
@@ -115,19 +131,6 @@ def _backends(recipe: Recipe) -> list[dict[str, str]]:
             "pip install 'matlabel-bench[tensorboard]', or leave tensorboard=false: log/ has the same as JSON lines",
         )
     return [{"type": "LocalVisBackend"}, {"type": "TensorboardVisBackend"}]
-
-
-def _readable(path: Path) -> str | None:
-    """The checkpoint, if there is one; proven to hold tensors and plain values only before mmengine reads it."""
-    if not path.is_file():
-        return None
-    try:
-        torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as err:
-        raise TrainingFailed(
-            f"a readable checkpoint in {path}", str(err).splitlines()[0], "delete it: the training begins anew"
-        ) from err
-    return str(path)
 
 
 @contextmanager
@@ -161,13 +164,24 @@ class _Trainee(BaseModel):  # type: ignore[misc]
         """Nothing: the network comes with its weights, pretrained ones among them."""
 
 
+class _Rates(ParamSchedulerHook):  # type: ignore[misc]
+    """Learning rates that change with the steps of the optimizer, not with the batches."""
+
+    def __init__(self, accumulate: int) -> None:
+        self.accumulate = accumulate
+
+    def after_train_iter(self, runner: Runner, *args: Any, **more: Any) -> None:
+        if (runner.iter + 1) % self.accumulate == 0:
+            super().after_train_iter(runner, *args, **more)
+
+
 class _Watch(Hook):  # type: ignore[misc]
     """Progress, checkpoints, and an end to trainings that diverge."""
 
     priority = "LOWEST"
 
-    def __init__(self, out: Path, seed: int) -> None:
-        self.out, self.seed = out, seed
+    def __init__(self, out: Path, seed: int, accumulate: int, total: int) -> None:
+        self.out, self.seed, self.accumulate, self.total = out, seed, accumulate, total
 
     def before_train_epoch(self, runner: Runner) -> None:
         torch.manual_seed(self.seed * 100_003 + runner.epoch)  # dropout and the like: the same after a resume
@@ -181,12 +195,12 @@ class _Watch(Hook):  # type: ignore[misc]
             told = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
             raise TrainingFailed(
                 "finite losses",
-                f"{told} at step {runner.iter + 1} of {runner.max_iters} (learning rate up to {lr:.3g})",
+                f"{told} at step {runner.iter // self.accumulate + 1} of {self.total} (learning rate up to {lr:.3g})",
                 "lower the part's lr or momentum, or raise batch; --set part.lr=... starts a new training",
             )
         if runner.rank == 0:
             note = f"epoch {runner.epoch + 1}/{runner.max_epochs}, loss {values.get('loss', 0.0):.3f}"
-            report(self.out, Progress(runner.iter + 1, runner.max_iters, "step", note))
+            report(self.out, Progress((runner.iter + 1) // self.accumulate, self.total, "step", note))
 
     def after_train_epoch(self, runner: Runner) -> None:
         part = CHECKPOINT + ".part"

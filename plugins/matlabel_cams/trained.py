@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,8 +52,7 @@ class Trained:
         """How mmengine is to train it."""
         from matlabel_bench.recipe import Recipe
 
-        shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(Recipe)}
-        return Recipe(**shared)
+        return Recipe.of(self)
 
     def train(self, network: Any, backbone: Any, train: Split, out: Path, seed: int) -> None:
         """Train a network on the images of a split and leave its weights in `out`."""
