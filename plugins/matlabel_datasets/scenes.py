@@ -15,11 +15,16 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from matlabel_datasets.shapes import CLASSES
 from matlabel_datasets.textures import Field, Rng, background, fractal, jitter, mix, noise, patterns, ramp, ring_noise
 
 Box: TypeAlias = tuple[slice, ...]
+Pixels: TypeAlias = npt.NDArray[np.uint8]
+
+TRAIN, VAL, TEST, FOREGROUNDS, BACKGROUNDS, SALIENCY = range(6)
+"""Streams of random numbers: what is drawn of one is never drawn of another."""
 
 COMPANION = {1: 2, 2: 1, 3: 4, 4: 3}
 """Classes that like to occur together, as riders and horses do; `starry` (5) keeps to itself."""
@@ -82,24 +87,61 @@ class Layer:
 
 def draw(seed: int, split: int, index: int, size: int) -> Scene:
     """Scene `index` of a split. Sides vary between 7/8 and 9/8 of `size`; classes take turns as the first object."""
-    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, split, index])))
-    shape = tuple(int(rng.integers(size * 7 // 8, size * 9 // 8 + 1)) for _ in range(2))
-    canvas = background(rng, shape)
-    for _ in range(int(rng.integers(0, 3)) if rng.random() < 0.5 else 0):
-        _layer(rng, 0, _pose(rng, shape, 0.1 * size * (0.8 + 0.5 * rng.random())), canvas).over(canvas)
+    rng = generator(seed, split, index)
+    shape = _sides(rng, size)
+    canvas = _ground(rng, shape, size)
     layers = _objects(rng, index % len(CLASSES) + 1, shape, size, canvas)
     covered = {k: np.zeros(shape) for k in sorted({layer.kind for layer in layers})}
     for layer in layers:
         layer.over(canvas)
         for kind, cover in covered.items():
             cover[layer.box] = cover[layer.box] * (1 - layer.alpha) + (layer.alpha if kind == layer.kind else 0)
-    grain = rng.integers(-4, 5, (*shape, 3))
-    image = np.clip(np.floor(canvas * 255 + 0.5) + grain, 0, 255).astype(np.uint8)
+    image = _grained(rng, canvas)
     alphas = {kind: np.floor(cover * 255 + 0.5).astype(np.uint8) for kind, cover in covered.items()}
     label = np.zeros(shape, np.uint8)
     for kind, alpha in alphas.items():
         label[alpha > 127] = kind
     return Scene(image, label, alphas)
+
+
+def draw_foreground(seed: int, index: int, size: int) -> tuple[Pixels, Pixels]:
+    """A large object of its own: colours h w 3, known also where it is transparent, and 8-bit alpha h w."""
+    rng = generator(seed, FOREGROUNDS, index)
+    shape = _sides(rng, size)
+    pose = _pose(rng, shape, size * (0.16 + 0.12 * rng.random()))
+    layer = _layer(rng, index % len(CLASSES) + 1, pose, background(rng, shape))
+    canvas, alpha = np.empty((*shape, 3)), np.zeros(shape)
+    canvas[:] = layer.colour.mean(axis=(0, 1))
+    canvas[layer.box], alpha[layer.box] = layer.colour, layer.alpha
+    return _grained(rng, canvas), np.floor(alpha * 255 + 0.5).astype(np.uint8)
+
+
+def draw_background(seed: int, index: int, size: int) -> Pixels:
+    """A ground h w 3 as scenes have it, stones among it, without objects."""
+    rng = generator(seed, BACKGROUNDS, index)
+    shape = _sides(rng, size)
+    return _grained(rng, _ground(rng, shape, size))
+
+
+def generator(*words: int) -> Rng:
+    """Random numbers for a seed, a stream and an index."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(words)))
+
+
+def _sides(rng: Rng, size: int) -> tuple[int, ...]:
+    return tuple(int(rng.integers(size * 7 // 8, size * 9 // 8 + 1)) for _ in range(2))
+
+
+def _ground(rng: Rng, shape: tuple[int, ...], size: int) -> Field:
+    canvas = background(rng, shape)
+    for _ in range(int(rng.integers(0, 3)) if rng.random() < 0.5 else 0):
+        _layer(rng, 0, _pose(rng, shape, 0.1 * size * (0.8 + 0.5 * rng.random())), canvas).over(canvas)
+    return canvas
+
+
+def _grained(rng: Rng, canvas: Field) -> Pixels:
+    grain = rng.integers(-4, 5, canvas.shape)
+    return np.clip(np.floor(canvas * 255 + 0.5) + grain, 0, 255).astype(np.uint8)
 
 
 def _objects(rng: Rng, first: int, shape: tuple[int, ...], size: int, canvas: Field) -> list[Layer]:
