@@ -6,6 +6,7 @@ from matlabel_bench.registry import Registry
 from matlabel_bench.spec import hookimpl
 from matlabel_cams.cam import Cam
 from matlabel_cams.d2cam import D2Cam
+from matlabel_cams.recam import ReCam
 
 
 @hookimpl
@@ -13,3 +14,4 @@ def matlabel_register(registry: Registry) -> None:
     """Register the generators of this package."""
     registry.add("cam", "cam", Cam)
     registry.add("cam", "d2cam", D2Cam)
+    registry.add("cam", "recam", ReCam)

@@ -54,8 +54,10 @@ class Trained:
 
         return Recipe.of(self)
 
-    def train(self, network: Any, backbone: Any, train: Split, out: Path, seed: int) -> None:
-        """Train a network on the images of a split and leave its weights in `out`."""
+    def train(
+        self, network: Any, backbone: Any, train: Split, out: Path, seed: int, recipe: Recipe | None = None
+    ) -> None:
+        """Train a network on the images of a split, by the recipe of the fields or another; its weights go to `out`."""
         from matlabel_bench.train import run
         from matlabel_cams.crops import Crops
 
@@ -64,8 +66,8 @@ class Trained:
                 "side_low not above side_high", f"{self.side_low} and {self.side_high}", "exchange the two values"
             )
         crops = Crops(train, backbone, (self.side_low, self.side_high), self.crop, seed)
-        about = {"part": type(self).__name__, "classes": list(train.classes), "fields": key_fields(self)}
-        run(network, crops, self.recipe(), out, seed, about)
+        about = {"part": type(self).__name__, "classes": list(train.classes), "fields": key_fields(self, training=True)}
+        run(network, crops, recipe or self.recipe(), out, seed, about)
 
     def maps(self, network: Any, backbone: Any, normalise: bool) -> Callable[[Image, Tags], Cams]:
         """The live generator for a network with `maps(images, tags)` and its backbone."""
