@@ -1,4 +1,4 @@
-"""The project's tables hold what the paper and its supplement print: rows, numbers, supervision, and the parts behind them."""
+"""The project's tables hold what the paper and its supplement print: rows, numbers, supervision and parts.
 
 The numbers here were typed from the paper a second time, apart from the files they check.
 """
