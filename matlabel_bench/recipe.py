@@ -56,7 +56,10 @@ class Recipe:
 
     @classmethod
     def of(cls, part: Any, **others: Any) -> Recipe:
-        """The recipe in the fields of a part that have a recipe's names; `others` are given in so many words."""
+        """The recipe in the fields of a part that have a recipe's names.
+
+        `others` go before them: what the part does not have, or calls by the name of something else.
+        """
         named = {f.name for f in fields(part)}
         return cls(**{f.name: getattr(part, f.name) for f in fields(cls) if f.name in named} | others)
 

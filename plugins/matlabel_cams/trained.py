@@ -52,7 +52,7 @@ class Trained:
         """How mmengine is to train it."""
         from matlabel_bench.recipe import Recipe
 
-        return Recipe.of(self)
+        return Recipe.of(self, warmup=0)  # a part's own warm-up counts epochs, and means its losses
 
     def train(
         self, network: Any, backbone: Any, train: Split, out: Path, seed: int, recipe: Recipe | None = None
