@@ -1,4 +1,4 @@
-"""Built-in mattings: the four hand-crafted methods of the supplement's Table 1, solved by PyMatting."""
+"""Built-in mattings of the supplement's Table 1: four hand-crafted methods solved by PyMatting, and a learned one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from matlabel_bench.spec import hookimpl
 from matlabel_mattings.closed_form import ClosedForm
 from matlabel_mattings.knn import Knn
 from matlabel_mattings.lbdm import Lbdm
+from matlabel_mattings.matteformer import MatteFormer
 from matlabel_mattings.random_walk import RandomWalk
 
 
@@ -15,3 +16,4 @@ def matlabel_register(registry: Registry) -> None:
     """Register the mattings of this package."""
     for name, cls in (("knn", Knn), ("closed_form", ClosedForm), ("lbdm", Lbdm), ("random_walk", RandomWalk)):
         registry.add("matting", name, cls)
+    registry.add("matting", "matteformer", MatteFormer)
