@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from matlabel_bench.errors import UsageError, near
 
 SCRATCH = "none"
 """The value of a `weights` field that asks for random weights in so many words."""
+COUNTER = "num_batches_tracked"
+"""Of a batch normalisation: in some files, in others not, and of no effect."""
 
 
 def read_weights(source: str) -> dict[str, Any]:
@@ -43,26 +45,39 @@ def read_weights(source: str) -> dict[str, Any]:
         ) from err
 
 
-def cover(module: Any, state: Mapping[str, Any], source: str) -> None:
-    """Load `state` into `module`; every parameter of the module must be there, in its shape. More in `state` is fine.
+def cover(
+    module: Any, state: Mapping[str, Any], source: str, what: str = "the backbone", spare: Sequence[str] | None = None
+) -> int:
+    """Load `state` into `module`; every parameter of the module must be there, in its shape.
+
+    Args:
+        what: the module's name in errors.
+        spare: beginnings of names that the file may have besides; None: it may have any.
+
+    Returns:
+        Values that were loaded, statistics of normalisations among them.
 
     Raises:
         UsageError: names the first mismatches and the likely cause.
     """
-    own = {k: v for k, v in module.state_dict().items() if not k.endswith("num_batches_tracked")}
+    own = {k: v for k, v in module.state_dict().items() if not k.endswith(COUNTER)}
     lacking = [k for k in own if k not in state]
     other = [k for k in own if k in state and tuple(state[k].shape) != tuple(own[k].shape)]
-    if lacking or other:
+    besides = [k for k in state if k not in own and not k.endswith(COUNTER)]
+    alien = [] if spare is None else [k for k in besides if not k.startswith(tuple(spare))]
+    if lacking or other or alien:
         shapes = [f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}" for k in other]
         found = len(own) - len(lacking) - len(other)
-        alien = "another network, or names its layers otherwise: choose the backbone it belongs to"
+        cause = "another network, or names its layers otherwise: choose the backbone it belongs to"
         raise UsageError(
-            f"weights for all {len(own)} parameters and buffers of the backbone in {source}",
-            f"{found} that fit; {len(lacking)} missing{_first(lacking)}; {len(other)} of another shape{_first(shapes)}",
+            f"weights for all {len(own)} parameters and buffers of {what} in {source}",
+            f"{found} that fit; {len(lacking)} missing{_first(lacking)}; {len(other)} of another shape{_first(shapes)}"
+            f"; {len(besides)} unknown{_first(alien or besides)}",
             f"the file, which begins with {', '.join(list(state)[:3])}, is of "
-            + (alien if found < len(own) // 2 else "a variant of this network: choose the matching file"),
+            + (cause if found < len(own) // 2 else "a variant of this network: choose the matching file"),
         )
     module.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
+    return sum(int(v.numel()) for v in own.values())
 
 
 def address(source: str) -> str:
