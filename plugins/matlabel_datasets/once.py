@@ -20,10 +20,13 @@ def cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "matlabel_bench"
 
 
-def once(final: Path, what: str, fill: Callable[[Path], None]) -> Path:
+def once(final: Path, what: str, fill: Callable[[Path], None], option: str = "--data-root or ") -> Path:
     """`final`, filled by `fill` if it is not there; any number of processes may ask at once.
 
     `fill` gets an empty temporary folder, which is renamed: `final` exists only when it is complete.
+
+    Args:
+        option: what else than the environment decides where the folder lies, for the error message.
 
     Raises:
         DataError: the folder cannot be written.
@@ -45,7 +48,7 @@ def once(final: Path, what: str, fill: Callable[[Path], None]) -> Path:
         raise DataError(
             f"to write {what} to {final}",
             err.strerror or str(err),
-            f"free space, or choose another folder with --data-root or {CACHE}",
+            f"free space, or choose another folder with {option}{CACHE}",
         ) from err
     return final
 

@@ -30,7 +30,8 @@ def saliency(seed: int, split: int, index: int, alphas: Sequence[Pixels]) -> Pix
     found = found * ramp(0.15 + 1.6 * fractal(rng, shape, 22, 2))
     glow = rng.random() * ramp(4 * (fractal(rng, shape, 34, 2) - 0.68))
     soft = _blur(np.maximum(found, glow), 1 + int(rng.integers(0, 4)))
-    return np.floor(soft / soft.max() * 255 + 0.5).astype(np.uint8)
+    drawn: Pixels = np.floor(soft / soft.max() * 255 + 0.5).astype(np.uint8)
+    return drawn
 
 
 def _blur(field: Field, radius: int) -> Field:
