@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from matlabel_bench.report.model import ClassScores, Curve, Extras, Repairs, RowDifference, StageScore, TableInfo
+from matlabel_bench.report.model import (
+    Chosen,
+    ClassScores,
+    Curve,
+    Extras,
+    Gallery,
+    Repairs,
+    RowDifference,
+    StageScore,
+    TableInfo,
+)
 from matlabel_bench.report.write import index, write
 
 __all__ = [
+    "Chosen",
     "ClassScores",
     "Curve",
     "Extras",
+    "Gallery",
     "Repairs",
     "RowDifference",
     "StageScore",

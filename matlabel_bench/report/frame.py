@@ -7,13 +7,13 @@ averaged, hidden or ranked.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from matlabel_bench.cells import Cell
 from matlabel_bench.errors import UsageError, near
+from matlabel_bench.report.face import SECONDS, Usual
 from matlabel_bench.report.model import Extras, TableInfo
 
 if TYPE_CHECKING:
@@ -30,6 +30,11 @@ LEGEND = {
 REPAIRS = "trimaps repaired / matting fallbacks"
 SUPERVISION = "supervision"
 EXTENSION = "†"
+PICTURES = (
+    "mIoU of each image alone, in %, over the classes of its mask; maps, trimap and alpha are those of the class "
+    "whose IoU changes most."
+)
+"""What stands with every gallery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,8 @@ class Heading:
 
     name: str
     small: str = ""
+    words: bool = False
+    """Of words, which stand to the left; numbers stand to the right."""
 
     def __str__(self) -> str:
         return f"{self.name}: {self.small}" if self.small else self.name
@@ -65,6 +72,8 @@ class Report:
     headings: list[Heading] = field(default_factory=list)
     body: list[list[Printed]] = field(default_factory=list)
     footnotes: list[str] = field(default_factory=list)
+    row_notes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Numbers of the footnotes of a whole row."""
     face: list[tuple[str, str]] = field(default_factory=list)
     warning: str = ""
 
@@ -82,7 +91,7 @@ class Report:
     @property
     def published(self) -> str:
         """Where the published numbers come from; empty where the table has none."""
-        if not any(h.small for h in self.headings):
+        if all(c.published is None for c in self.cells):
             return ""
         note = self.info.published_note.removeprefix("published:").strip()
         return "; ".join(p for p in (self.info.source, note) if p)
@@ -110,32 +119,42 @@ def build(info: TableInfo, cells: Sequence[Cell], extras: Extras) -> Report:
     """
     places = _places(info, cells)
     report = Report(info, extras, tuple(places[r, c] for r in info.rows for c in info.columns if (r, c) in places))
-    usual = _Usual(info, report.cells)
+    usual = Usual(info, report.cells)
     report.face, report.warning = usual.face(), usual.warning()
     columns = [(_headings(info, c, report.cells), c) for c in info.columns]
-    report.headings = [h for headings, _ in columns for h in headings]
     beyond = {row: _beyond_tags(row, report.cells) for row in info.rows}
-    if any(text not in ("", "tags") for text in beyond.values()):
-        report.headings.append(Heading(SUPERVISION))
-    if extras.repairs:
-        report.headings.append(Heading(REPAIRS))
+    told = any(text not in ("", "tags") for text in beyond.values())
+    report.headings = [Heading(SUPERVISION, words=True)] * told + [h for headings, _ in columns for h in headings]
+    report.headings += [Heading(REPAIRS)] * bool(extras.repairs)
     for row in info.rows:
-        line = []
+        report.row_notes[row] = tuple(report.note(text) for text in extras.notes.get(row, ()))
+        line = [Printed(beyond[row])] * told
         for headings, column in columns:
             cell = places.get((row, column), Cell(info.name, row, column, reason="not run"))
-            line.append(_measured(cell, usual, report))
+            published = "" if cell.published is None else interval(cell.published, None, None, metric=cell.metric)
+            line.append(_measured(cell, usual, report, published if len(headings) == 1 else ""))
             if len(headings) > 1:
-                line.append(Printed("" if cell.published is None else f"{cell.published:.1f}"))
-        more = {SUPERVISION: beyond[row], REPAIRS: str(extras.repairs.get(row, ""))}
-        report.body.append(line + [Printed(more[h.name]) for h in report.headings if h.name in more])
+                line.append(Printed(published))
+        report.body.append(line + [Printed(str(extras.repairs.get(row, "")))] * bool(extras.repairs))
     return report
 
 
-def interval(value: float, low: float | None, high: float | None, *, sign: bool = False) -> str:
-    """`52.3 [50.9, 53.6]`; without ends only the value. With `sign` every number carries one."""
-    form = "{:+.1f}" if sign else "{:.1f}"
-    shown = [form.format(v + 0.0 if round(v, 1) else 0.0) for v in (value, low, high) if v is not None]  # no -0.0
+def interval(value: float, low: float | None, high: float | None, *, sign: bool = False, metric: str = "mIoU") -> str:
+    """`52.3 [50.9, 53.6]`; without ends only the value. `sign`: every number carries one. Times: `0.36`, `1.42`."""
+    numbers = [v for v in (value, low, high) if v is not None]
+    if metric == SECONDS:
+        shown = [_seconds(v) for v in numbers]
+    else:
+        form = "{:+.1f}" if sign else "{:.1f}"
+        shown = [form.format(v + 0.0 if round(v, 1) else 0.0) for v in numbers]  # no -0.0
     return shown[0] if len(shown) < 3 else f"{shown[0]} [{shown[1]}, {shown[2]}]"
+
+
+def _seconds(value: float) -> str:
+    """Two digits that count below one second, three above, and whole seconds from a hundred on."""
+    if value < 0.995:
+        return f"{value:#.2g}" if value >= 1e-4 else "0"
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f}"
 
 
 def _places(info: TableInfo, cells: Sequence[Cell]) -> dict[tuple[str, str], Cell]:
@@ -155,76 +174,26 @@ def _places(info: TableInfo, cells: Sequence[Cell]) -> dict[tuple[str, str], Cel
 
 
 def _headings(info: TableInfo, column: str, cells: Sequence[Cell]) -> list[Heading]:
-    if all(c.published is None for c in cells if c.column == column):
-        return [Heading(column)]
+    if info.form == "grid" or all(c.published is None for c in cells if c.column == column):
+        return [Heading(column)]  # a grid keeps its columns side by side: published numbers go to footnotes
     note = info.published_note.removeprefix("published:").strip()  # tables may write the word themselves
     return [Heading(column), Heading(column, f"published ({note})" if note else "published")]
 
 
-def _measured(cell: Cell, usual: _Usual, report: Report) -> Printed:
+def _measured(cell: Cell, usual: Usual, report: Report, published: str) -> Printed:
+    more = [report.note(f"published: {published}")] if published else []
     if cell.status == "measured" and cell.value is not None:
-        text = interval(cell.value, cell.low, cell.high)
-        return Printed(text, MARKS.get(cell.threshold_rule, ""), tuple(report.note(n) for n in usual.oddities(cell)))
+        text = interval(cell.value, cell.low, cell.high, metric=cell.metric)
+        notes = [*(report.note(n) for n in usual.oddities(cell)), *more]
+        return Printed(text, MARKS.get(cell.threshold_rule, ""), tuple(notes))
     reason = cell.reason or "no reason recorded"
     text = {"failed": f"failed: {reason}", "published-only": cell.reason or "published number only"}.get(
         cell.status, reason
     )
-    return Printed(DASH, notes=(report.note(text),))
+    return Printed(DASH, notes=(report.note(text), *more))
 
 
 def _beyond_tags(row: str, cells: Sequence[Cell]) -> str:
-    """What a row learned from; an oracle threshold is marked at its cells instead."""
-    used = [s for c in cells if c.row == row and c.status == "measured" for s in c.supervision.split("+") if s]
+    """What a row learned from, also one of the literature; an oracle threshold is marked at its cells instead."""
+    used = [s for c in cells if c.row == row for s in c.supervision.split("+") if s]
     return "+".join(dict.fromkeys(s for s in used if s != "masks(threshold)"))
-
-
-class _Usual:
-    """What most measured cells share: the table's face. A cell that departs from it says so in a footnote."""
-
-    def __init__(self, info: TableInfo, cells: Sequence[Cell]) -> None:
-        self.info = info
-        self.measured = [c for c in cells if c.status == "measured"]
-        self.images, self.classes, self.seeds = (
-            self._most([int(getattr(c, name)) for c in self.measured]) for name in ("images", "classes", "seeds")
-        )
-
-    @staticmethod
-    def _most(numbers: list[int]) -> int:
-        counts = Counter(numbers)
-        return max(counts, key=lambda n: (counts[n], n)) if counts else 0
-
-    def face(self) -> list[tuple[str, str]]:
-        info = self.info
-        used = dict.fromkeys(s for c in self.measured for s in c.supervision.split("+") if s)
-        lines = [("dataset", info.dataset), ("split", info.split), ("profile", info.profile)]
-        if self.measured:
-            lines[2:2] = [("images", str(self.images)), ("classes", f"{self.classes}, background included")]
-            lines += [("seeds", str(self.seeds)), ("supervision", ", ".join(used) or "not recorded")]
-        metrics = sorted({c.metric for c in self.measured}) or ["mIoU"]
-        return [*lines, ("numbers", f"{', '.join(metrics)} in %, mean over seeds [95 % interval over images]")]
-
-    def warning(self) -> str:
-        info = self.info
-        if info.synthetic:
-            return "SYNTHETIC DATA: not comparable with published numbers"
-        if self.measured and info.published_classes and self.classes != info.published_classes:
-            return f"class subset ({self.classes} of {info.published_classes} classes): not comparable with published"
-        for what in ("dataset", "split"):
-            published = getattr(info, f"published_{what}")
-            if published and getattr(info, what) != published:
-                return f"{what} other than published ({published}): not comparable with published numbers"
-        return ""
-
-    def oddities(self, cell: Cell) -> list[str]:
-        out = [
-            f"{what} {getattr(cell, what)}"
-            for what in ("dataset", "split", "profile")
-            if getattr(cell, what) not in ("", getattr(self.info, what))
-        ]
-        if cell.images != self.images:
-            out.append(f"over {cell.images} images")
-        if cell.classes != self.classes:
-            out.append(f"mean over {cell.classes} classes, not {self.classes}: not comparable with the other cells")
-        if cell.seeds != self.seeds:
-            out.append(f"{cell.seeds} seed{'' if cell.seeds == 1 else 's'}")
-        return out

@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else, and the page that lists all reports of a folder."""
+"""A report as one HTML page that needs nothing else but a gallery's picture, and the page that lists all reports."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from matlabel_bench.cells import Cell, read_cells
 from matlabel_bench.errors import DataError
-from matlabel_bench.report import plots
-from matlabel_bench.report.frame import MARKS, Report, interval
+from matlabel_bench.report import figures, plots
+from matlabel_bench.report.frame import MARKS, PICTURES, Report, interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Entry:
 
 
 def page(report: Report) -> str:
-    """The page: table, notes, stages, differences, threshold curves, classes."""
+    """The page: table, notes, figure or pictures, stages, differences, threshold curves, classes."""
     extras = report.extras
     return _render(
         "page.html.jinja",
@@ -39,7 +39,9 @@ def page(report: Report) -> str:
         info=report.info,
         extras=extras,
         bars=plots.bars(extras.stages),
+        figure=figures.figure(report),
         chart=plots.curves(extras.curves) if extras.curves else "",
+        picture_note=PICTURES,
         interval=interval,
         colour=plots.colour,
         value_at=plots.value_at,
@@ -98,5 +100,6 @@ def _render(template: str, **values: Any) -> str:
         loader=jinja2.FileSystemLoader(home), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
     )  # fmt: skip
-    style = markupsafe.Markup((home / "style.css").read_text(encoding="utf-8").rstrip())  # our own file
+    files = [(home / name).read_text(encoding="utf-8") for name in ("figure.css", "style.css")]
+    style = markupsafe.Markup("".join(files).rstrip())  # our own files
     return environment.get_template(template).render(style=style, **values)

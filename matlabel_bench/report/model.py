@@ -33,6 +33,8 @@ class TableInfo:
     extensions: tuple[str, ...] = ()
     """Rows that the paper does not have."""
     row_label: str = "method"
+    form: str = "table"
+    """What is drawn besides: `line` (first column over rows), `grid` (rows by columns), or `pictures`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,30 @@ class RowDifference:
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """An image that a rule chose, with its own mIoU (per cent) in the two rows that the rule compares."""
+
+    id: str
+    before: float
+    after: float
+    shown: str = ""
+    """The class whose maps, trimap and alpha are drawn; empty for an image without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Pictures that were drawn, and how their images were chosen."""
+
+    before: str
+    after: str
+    rule: str
+    """A sentence."""
+    chosen: tuple[Chosen, ...]
+    file: str = "figure.png"
+    """Its name in the table's folder."""
+
+
+@dataclass(frozen=True, slots=True)
 class Extras:
     """What a report tells beyond its table. Everything may be absent."""
 
@@ -104,5 +130,8 @@ class Extras:
     classes: tuple[ClassScores, ...] = ()
     repairs: Mapping[str, Repairs] = field(default_factory=dict)
     """By row; rows without matting are absent."""
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By row: what its parts have to say, printed as footnotes of the row."""
+    gallery: Gallery | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
     """Written as record.json: JSON values only."""

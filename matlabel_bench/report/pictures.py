@@ -5,6 +5,7 @@ Panels are drawn by Pillow without anything random or dated: the same arrays giv
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +64,7 @@ def stages(
 
 
 def grid(lines: Sequence[Line], titles: Sequence[str], path: Path, height: int = 180) -> None:
-    """Write one PNG: titles above the columns, panels scaled to `height` and as wide as a column's widest.
+    """Write one PNG: titles above the columns, panels scaled to `height`, columns as wide as their widest.
 
     Raises:
         ContractError: no line, or a line with another number of panels than titles.
@@ -79,11 +80,12 @@ def grid(lines: Sequence[Line], titles: Sequence[str], path: Path, height: int =
         got = f"{wrong[0]} panels in a line" if wrong else "no line"
         raise ContractError(f"lines of {len(titles)} panels, one a title", got, "give every line all panels")
     scaled = [[_scale(panel, height) for panel in line.panels] for line in lines]
-    widths = [max(row[c].shape[1] for row in scaled) for c in range(len(titles))]
+    font = ImageFont.load_default(size=_FONT)
+    widths = [max(math.ceil(font.getlength(t)), *(row[c].shape[1] for row in scaled)) for c, t in enumerate(titles)]
     above = [_TITLE if line.caption else _GAP for line in lines]
     size = (sum(widths) + _GAP * (len(widths) + 1), _TITLE + sum(above) + height * len(lines) + _GAP)
     canvas = Pillow.new("RGB", size, "white")
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=_FONT)
+    draw = ImageDraw.Draw(canvas)
     lefts = [_GAP * (c + 1) + sum(widths[:c]) for c in range(len(widths))]
     for left, width, title in zip(lefts, widths, titles, strict=True):
         draw.text((left + width / 2, _TITLE / 2), title, fill="black", font=font, anchor="mm")

@@ -7,15 +7,17 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 
-from matlabel_bench.report.frame import Printed, Report, interval
+from matlabel_bench.report.figures import figure
+from matlabel_bench.report.frame import PICTURES, Printed, Report, interval
 from matlabel_bench.report.model import Extras
 
 _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "—": "---", "–": "--", "†": r"\dag{}", "×": r"$\times$", "±": r"$\pm$", "≠": r"$\neq$", "→": r"$\rightarrow$",
-    "−": "$-$", "α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$", "λ": r"$\lambda$", "μ": r"$\mu$", "τ": r"$\tau$",
-    "ε": r"$\varepsilon$", "…": r"\dots{}", "[": "{[}", "]": "{]}",  # a bracket after \\ would be read as its argument
+    "↓": r"$\downarrow$", "−": "$-$", "α": r"$\alpha$", "β": r"$\beta$", "γ": r"$\gamma$", "λ": r"$\lambda$",
+    "μ": r"$\mu$", "τ": r"$\tau$", "ε": r"$\varepsilon$", "…": r"\dots{}",
+    "[": "{[}", "]": "{]}",  # a bracket after \\ would be read as its argument
 }  # fmt: skip
 
 
@@ -31,13 +33,14 @@ def to_markdown(report: Report) -> str:
     lines += [f"**{md(report.warning)}**", ""] if report.warning else []
     lines += [" · ".join(f"{name}: {md(text)}" for name, text in report.face), ""]
     heads = [f"{md(h.name)}<br><sub>{md(h.small)}</sub>" if h.small else md(h.name) for h in report.headings]
-    names = [md(row) + report.sign(row) for row in info.rows]
+    names = [md(row) + report.sign(row) + _md_marks(report.row_notes[row]) for row in info.rows]
     body = [[name, *map(_md_cell, line)] for name, line in zip(names, report.body, strict=True)]
     lines += md_table([md(info.row_label), *heads], body)
     lines += [f"- <sup>{sign}</sup> {md(text)}" for sign, text in report.legend]
     lines += [f"- <sup>{n}</sup> {md(text)}" for n, text in enumerate(report.footnotes, 1)]
     lines += [f"- published: {md(report.published)}"] if report.published else []
-    return "\n".join([*lines, "", *_md_stages(report.extras), *_md_differences(report.extras)]).rstrip() + "\n"
+    lines += ["", *_md_figures(report), *_md_stages(report.extras), *_md_differences(report.extras)]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def to_latex(report: Report) -> str:
@@ -47,19 +50,20 @@ def to_latex(report: Report) -> str:
     parts = [tex(f"{name}: {text}") for name, text in report.face]
     heads = [tex(h.name) + (r" {\footnotesize published}" if h.small else "") for h in report.headings]
     lines = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", rf"\label{{tab:{_label(info.name)}}}"]
-    lines += [rf"\begin{{tabular}}{{l{'r' * len(heads)}}}", r"\toprule"]
+    lines += [rf"\begin{{tabular}}{{l{''.join('l' if h.words else 'r' for h in report.headings)}}}", r"\toprule"]
     lines += [" & ".join([tex(info.row_label), *heads]) + r" \\", r"\midrule"]
     for row, line in zip(info.rows, report.body, strict=True):
-        lines.append(" & ".join([tex(row + report.sign(row)), *map(_tex_cell, line)]) + r" \\")
+        name = tex(row + report.sign(row)) + _tex_marks(report.row_notes[row])
+        lines.append(" & ".join([name, *map(_tex_cell, line)]) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}", "", r"\par\smallskip\footnotesize", r"; ".join(parts) + "."]
     lines += [rf"\textsuperscript{{{tex(sign)}}}~{tex(text)}." for sign, text in report.legend]
     lines += [rf"\textsuperscript{{{n}}}~{tex(text)}." for n, text in enumerate(report.footnotes, 1)]
     lines += [f"Published: {tex(report.published)}."] if report.published else []
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
+    return "\n".join([*lines, r"\end{table}", *_tex_gallery(report)]) + "\n"
 
 
 def extra_files(extras: Extras) -> dict[str, str]:
-    """Differences, stages, curves and classes as CSV, name -> text; a header alone where there is nothing to tell."""
+    """Differences, stages, curves, classes (a header alone where there are none) and chosen pictures, name -> CSV."""
     classes = (
         (c.row, c.column, name, "" if math.isnan(v) else f"{v:.2f}")
         for c in extras.classes
@@ -81,7 +85,15 @@ def extra_files(extras: Extras) -> dict[str, str]:
             ((c.row, f"{j / 100:.2f}", _two(v)) for c in extras.curves for j, v in enumerate(c.values)),
         ),
         "classes.csv": _csv("row,column,class,iou", classes),
+        **_gallery_file(extras),
     }  # fmt: skip
+
+
+def _gallery_file(extras: Extras) -> dict[str, str]:
+    if extras.gallery is None:
+        return {}
+    rows = ((c.id, c.shown, _two(c.before), _two(c.after), _two(c.after - c.before)) for c in extras.gallery.chosen)
+    return {"pictures.csv": _csv("image,shown,before,after,change", rows)}
 
 
 def md(text: str) -> str:
@@ -102,17 +114,48 @@ def tex(text: str) -> str:
 
 
 def _md_cell(cell: Printed) -> str:
-    marks = ", ".join([*([cell.mark] if cell.mark else []), *map(str, cell.notes)])
-    return f"{md(cell.text)}<sup>{marks}</sup>" if marks else md(cell.text)
+    return md(cell.text) + _md_marks(([cell.mark] if cell.mark else []) + list(cell.notes))
+
+
+def _md_marks(marks: Sequence[object]) -> str:
+    return f"<sup>{', '.join(map(str, marks))}</sup>" if marks else ""
 
 
 def _tex_cell(cell: Printed) -> str:
-    marks = ",".join([*([cell.mark] if cell.mark else []), *map(str, cell.notes)])
-    return tex(cell.text) + (rf"\textsuperscript{{{marks}}}" if marks else "")
+    return tex(cell.text) + _tex_marks(([cell.mark] if cell.mark else []) + list(cell.notes))
+
+
+def _tex_marks(marks: Sequence[object]) -> str:
+    return rf"\textsuperscript{{{','.join(map(str, marks))}}}" if marks else ""
+
+
+def _tex_gallery(report: Report) -> list[str]:
+    gallery = report.extras.gallery
+    if gallery is None:
+        return []
+    caption = " ".join(p for p in (gallery.rule, PICTURES, report.warning and f"{report.warning}.") if p)
+    picture = rf"\includegraphics[width=\linewidth]{{{gallery.file}}}"
+    return [r"\begin{figure}", r"\centering", picture, rf"\caption{{{tex(caption)}}}", r"\end{figure}"]
 
 
 def _label(name: str) -> str:
     return "".join(c if c.isalnum() else "-" for c in name)
+
+
+def _md_figures(report: Report) -> list[str]:
+    """The drawing of a sweep, or a gallery with the numbers of its images."""
+    gallery = report.extras.gallery
+    out = ["![The table's numbers, drawn](figure.svg)", ""] if figure(report) else []
+    if gallery is None:
+        return out
+    heads = ["image", "class shown", md(gallery.before), md(gallery.after), "change"]
+    body = [
+        [md(c.id), md(c.shown), *(interval(v, None, None) for v in (c.before, c.after)),
+         interval(c.after - c.before, None, None, sign=True)]
+        for c in gallery.chosen
+    ]  # fmt: skip
+    said = md(f"{gallery.rule} {PICTURES}")
+    return [*out, "## Pictures", "", said, "", f"![One line an image]({gallery.file})", "", *md_table(heads, body)]
 
 
 def _md_stages(extras: Extras) -> list[str]:

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from matlabel_bench.cells import Cell, write_cells
 from matlabel_bench.files import write_text
-from matlabel_bench.report import frame, html, text
+from matlabel_bench.report import figures, frame, html, text
 from matlabel_bench.report.model import Extras, TableInfo
 
 
 def write(folder: Path, info: TableInfo, cells: Sequence[Cell], extras: Extras | None = None) -> None:
-    """Write cells.csv, table.csv, table.md, table.tex, table.html, record.json and the CSVs of the extras.
+    """Write cells.csv, table.csv, table.md, table.tex, table.html, record.json, the CSVs of the extras, and figure.svg.
+
+    The last for a table whose form is a line or a grid. A gallery's picture was written when it was made.
 
     cells.csv keeps the order of `cells`. It is written first: it holds what was measured, the others only show it.
 
@@ -34,6 +36,8 @@ def write(folder: Path, info: TableInfo, cells: Sequence[Cell], extras: Extras |
         "table.html": html.page(report),
         **text.extra_files(extras),
     }
+    if drawn := figures.figure(report):
+        files["figure.svg"] = figures.standalone(drawn)
     write_cells(folder / "cells.csv", cells)
     for name, content in files.items():
         write_text(folder / name, content)
