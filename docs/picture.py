@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from matlabel_bench import config, plan, planes, stages
+from matlabel_bench import config, handover, plan, planes
 from matlabel_bench.images import enlarge, read_label
 from matlabel_bench.measure import tallies
 from matlabel_bench.report import pictures
@@ -39,12 +39,12 @@ def main(store: str) -> None:
     for share in (0.75, 0.5, 0.25):
         at = int(order[int(share * (len(order) - 1))])
         sample = split.samples[at]
-        labels = [read_label(stages.output("refine", files["refine"], sample.id), 254), masks(sample.id)]
+        labels = [read_label(handover.output("refine", files["refine"], sample.id), 254), masks(sample.id)]
         line = pictures.stages(
             sample.read(),
             _map(files["maps"], sample),
-            planes.read_planes(stages.output("trimap", files["trimap"], sample.id))[0][0],
-            planes.read_planes(stages.output("alpha", files["alpha"], sample.id))[0][0] / 255,
+            planes.read_planes(handover.output("trimap", files["trimap"], sample.id))[0][0],
+            planes.read_planes(handover.output("alpha", files["alpha"], sample.id))[0][0] / 255,
             labels,
             f"{sample.id}, pixel accuracy {100 * accuracy[at]:.0f} % (quantile {share:g})",
         )
@@ -54,7 +54,7 @@ def main(store: str) -> None:
 
 
 def _map(folder: Path, sample: Sample) -> np.ndarray:
-    with np.load(stages.output("maps", folder, sample.id), allow_pickle=False) as data:
+    with np.load(handover.output("maps", folder, sample.id), allow_pickle=False) as data:
         return enlarge(data["cams"].astype(np.float32), tuple(data["size"]))[0]
 
 

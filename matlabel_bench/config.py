@@ -1,4 +1,4 @@
-"""Profiles and overrides: TOML and the command line -> one experiment.
+"""Tables, a profile and overrides -> one experiment.
 
 A table file (`tables.py`) says what is compared; a profile says at which size it is computed. Precedence, weakest
 first: a part's defaults, the profile, `--weights`, `--set`, the row's own `set` (what makes a row that row is never
@@ -17,10 +17,12 @@ from typing import Any
 from matlabel_bench import fields, registry
 from matlabel_bench.errors import MissingPart, UsageError, near
 from matlabel_bench.label import LabelRule
-from matlabel_bench.tables import Row, Table, home, load_table, only, read_toml
+from matlabel_bench.profiles import Profile, check_seeds, load_profile
+from matlabel_bench.tables import Column, Row, Table, chosen, load_table
 from matlabel_bench.trimap import TrimapRule
+from matlabel_bench.uncertainty import UncertaintyRule
 
-CORE_STAGES = {"trimap": TrimapRule, "label": LabelRule}
+CORE_STAGES = {"trimap": TrimapRule, "uncertainty": UncertaintyRule, "label": LabelRule}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +45,6 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
-    """At which size to run: data set, splits, seeds, and the fields of parts."""
-
-    name: str
-    dataset: str
-    fit_split: str
-    split: str
-    seeds: tuple[int, ...]
-    parts: Mapping[str, Mapping[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
 class Experiment:
     """All that a plan needs: tables, a profile with the command line applied, the data set."""
 
@@ -63,70 +53,48 @@ class Experiment:
     dataset: Any
     options: Options
 
-    def fields_of(self, name: str, row: Row) -> dict[str, Any]:
-        """Field values for the part (or core stage) `name` in `row`, strongest last."""
-        values = dict(self.profile.parts.get(name, {}))
-        values.update(_fields(parse_sets(self.options.sets), name))
-        values.update(_fields(dict(row.set), name))
-        return values
+    def fields_of(self, name: str, row: Row, column: Column) -> dict[str, Any]:
+        """Field values for the part (or core stage) `name` in a cell, strongest last."""
+        return dict(self.profile.parts.get(name, {})) | self._closer(name, row, column)
 
-    def part(self, kind: str, name: str, row: Row) -> Any:
-        """The part as this row uses it. Raises MissingPart where it is not installed."""
+    def part(self, kind: str, name: str, row: Row, column: Column) -> Any:
+        """The part as this cell uses it. Raises MissingPart where it is not installed."""
         parts, _ = registry.start()
         cls = parts.get(kind, name).cls
-        known = {f.name for f in dataclasses.fields(cls)}
-        values = self.fields_of(name, row)
+        known = {f.name: f for f in dataclasses.fields(cls)}
+        values = self.fields_of(name, row, column)
         if "device" in known:
             values.setdefault("device", self.options.device)
-        closer = _fields(parse_sets(self.options.sets), name) | _fields(dict(row.set), name)
-        if "weights" in known and "weights" not in closer and kind == "cam" and self.options.weights:
-            values["weights"] = self.options.weights
-        return parts.make(kind, name, **values)
+        folders = [n for n, f in known.items() if f.metadata.get("key") == "folder" and not values.get(n)]
+        brought = self.dataset.folders() if folders and hasattr(self.dataset, "folders") else {}
+        values.update({n: str(brought[n]) for n in folders if n in brought})
+        part = parts.make(kind, name, **values)
+        if "weights" not in known or "weights" in self._closer(name, row, column) or not self.options.weights:
+            return part
+        if kind == "cam" or (kind != "matting" and getattr(part, "backbone", None) in self._backbones()):
+            return parts.make(kind, name, **values | {"weights": self.options.weights})
+        return part
 
-    def rule(self, name: str, row: Row) -> Any:
-        """The core stage's rule (`trimap` or `label`) in this row."""
-        return fields.build(CORE_STAGES[name], self.fields_of(name, row), name)
+    def rule(self, name: str, row: Row, column: Column) -> Any:
+        """The core stage's rule (`trimap`, `uncertainty` or `label`) in this cell."""
+        return fields.build(CORE_STAGES[name], self.fields_of(name, row, column), name)
 
+    def split_of(self, table: Table, column: Column) -> str:
+        """Name of the split on which a cell is scored."""
+        return column.split or table.split or self.profile.split
 
-def profiles() -> dict[str, Path]:
-    """Names of the profiles that come with the project."""
-    return {p.stem: p for p in sorted((home() / "profiles").glob("*.toml"))}
+    def _closer(self, name: str, row: Row, column: Column) -> dict[str, Any]:
+        """What the command line, the row and the column say, against the profile."""
+        sets = (parse_sets(self.options.sets), row.set, column.set)
+        return {k: v for given in sets for k, v in _fields(given, name).items()}
 
-
-def load_profile(name: str) -> Profile:
-    """A profile by name or by the path of a TOML file. Raises UsageError with near misses."""
-    raw = read_toml(name, profiles(), "profile")
-    run = raw.pop("run", {})
-    who = f"[run] of profile {raw.get('name', name)!r}"
-    if not isinstance(run, dict):
-        raise UsageError(f"{who} to be a section", f"run = {run!r}", "write [run] and its fields below it")
-    only(run, {"dataset", "fit_split", "split", "seeds"}, who)
-    if missing := {"dataset", "fit_split", "split"} - set(run):
-        raise UsageError(
-            f"{who} to say {', '.join(sorted(missing))}", ", ".join(run) or "nothing", "see configs/profiles/tiny.toml"
-        )
-    title = raw.pop("name", Path(name).stem)
-    for key, value in {"name": title, **{k: v for k, v in run.items() if k != "seeds"}}.items():
-        if not isinstance(value, str) or not value.strip():
-            raise UsageError(f"{key} of profile {title!r} to be a text", repr(value), f'write {key} = "..."')
-    for part, values in raw.items():
-        if not isinstance(values, dict):
-            raise UsageError(
-                "a profile to hold sections named by part",
-                f"{part} = {values!r}",
-                f"write [{part}] and its fields below it",
-            )
-    seeds = check_seeds(run.get("seeds", [0]), f"seeds in {who}")
-    return Profile(title, run["dataset"], run["fit_split"], run["split"], seeds, raw)
-
-
-def check_seeds(seeds: Any, who: str) -> tuple[int, ...]:
-    """The seeds, if they are different whole numbers that every random generator takes. Raises UsageError."""
-    fits = isinstance(seeds, list | tuple) and all(type(s) is int and 0 <= s < 2**32 for s in seeds)
-    if not fits or not seeds or len(set(seeds)) < len(seeds):
-        got = ", ".join(map(str, seeds)) or "none" if isinstance(seeds, list | tuple) else repr(seeds)
-        raise UsageError(f"{who} as different whole numbers from 0", got, "for example 0, 1, 2")
-    return tuple(seeds)
+    def _backbones(self) -> set[str]:
+        """Backbones of the CAM generators: --weights fills them, and the same ones of other parts."""
+        parts, _ = registry.start()
+        named = {row.cam for table in self.tables for row in table.rows if row.cam} or set(self.profile.parts)
+        classes = {e.name: e.cls for e in parts if e.kind == "cam" and e.name in named}
+        default = {n: getattr(c, "backbone", "") for n, c in classes.items()}
+        return {str(self.profile.parts.get(n, {}).get("backbone", b)) for n, b in default.items()} - {""}
 
 
 def resolve(names: Sequence[str], options: Options) -> Experiment:
@@ -135,8 +103,8 @@ def resolve(names: Sequence[str], options: Options) -> Experiment:
     Raises:
         UsageError: unknown table, profile, data set, part or field; the message names near misses.
     """
-    chosen = tuple(load_table(n) for n in names)
-    twice = {t.name for t in chosen if [u.name for u in chosen].count(t.name) > 1}
+    tables = tuple(load_table(n) for n in chosen(names))
+    twice = {t.name for t in tables if [u.name for u in tables].count(t.name) > 1}
     if twice:
         raise UsageError("each table once", ", ".join(sorted(twice)), "name every table only once")
     profile = load_profile(options.profile)
@@ -152,7 +120,7 @@ def resolve(names: Sequence[str], options: Options) -> Experiment:
         dataset = parts.make("dataset", dataset_name, **values)
     except MissingPart as err:
         raise UsageError(err.expected, err.got, err.remedy) from None
-    experiment = Experiment(chosen, profile, dataset, options)
+    experiment = Experiment(tables, profile, dataset, options)
     _check_sets(experiment, sets, dataset_name)
     _check_sections(experiment, dataset_name)
     return experiment
@@ -183,18 +151,17 @@ def _check_sets(experiment: Experiment, sets: Mapping[str, str], dataset: str) -
     for table in experiment.tables:
         for row in table.rows:
             mine = set(CORE_STAGES)
-            for kind, name in _wanted(table, row):
-                mine.add(name)
-                try:
-                    experiment.part(kind, name, row)
-                except MissingPart:
-                    _check_kind(kind, name, f"row {row.name!r} of {table.name}")  # else a dash, with this reason
-            for name in CORE_STAGES:
-                experiment.rule(name, row)
+            for column in table.columns:
+                mine |= _check_cell(experiment, table, row, column)
             for target in row.set:
                 if (part := target.rpartition(".")[0]) not in mine:
                     raise UsageError(f"set of row {row.name!r} to name a part of it", f"{part!r}", near(part, mine))
             used |= mine
+        for column in table.columns:
+            for target in column.set:
+                if (part := target.rpartition(".")[0]) not in used:
+                    who = f"set of column {column.name!r} of {table.name} to name a part of the table"
+                    raise UsageError(who, f"{part!r}", near(part, used))
     for target in sets:
         if (part := target.rpartition(".")[0]) not in used:
             raise UsageError(
@@ -202,10 +169,27 @@ def _check_sets(experiment: Experiment, sets: Mapping[str, str], dataset: str) -
             )
 
 
-def _wanted(table: Table, row: Row) -> list[tuple[str, str]]:
-    """Kind and name of every part that the row's cells name."""
-    refiners = [*(r for c in table.columns for r in c.refine), *row.needs] if row.cam else []
-    named = [("cam", row.cam), ("matting", row.matting), *(("refiner", r) for r in refiners)]
+def _check_cell(experiment: Experiment, table: Table, row: Row, column: Column) -> set[str]:
+    """Names of the parts a cell uses, each of them made once, so that a wrong field is found now."""
+    names = set()
+    for kind, name in wanted(row, column):
+        names.add(name)
+        try:
+            experiment.part(kind, name, row, column)
+        except MissingPart:
+            _check_kind(kind, name, f"row {row.name!r} of {table.name}")  # else a dash, with this reason
+    for name in CORE_STAGES:
+        experiment.rule(name, row, column)
+    return names
+
+
+def wanted(row: Row, column: Column) -> list[tuple[str, str]]:
+    """Kind and name of every part that a cell names, in the order in which they work."""
+    if not row.computed:
+        return []
+    named = [("cam", row.cam), ("matting", (row.matting or column.matting) if row.cam else None)]
+    named += [("refiner", r) for r in (*row.refine, *column.refine)] if row.cam else []
+    named += [("segmenter", column.segment), *(("refiner", r) for r in row.needs)]
     return [(kind, name) for kind, name in named if name is not None]
 
 
@@ -220,7 +204,8 @@ def _check_kind(kind: str, name: str, who: str) -> None:
 def _check_sections(experiment: Experiment, dataset: str) -> None:
     """Every section of the profile must belong to something: a misspelt one would be ignored without a word."""
     known = {dataset, *CORE_STAGES, *(e.name for e in registry.start()[0])}
-    named = {name for table in experiment.tables for row in table.rows for _, name in _wanted(table, row)}
+    cells = [(row, column) for table in experiment.tables for row in table.rows for column in table.columns]
+    named = {name for row, column in cells for _, name in wanted(row, column)}
     for section in experiment.profile.parts:
         if section not in known | named and not os.environ.get(registry.BLOCK):
             raise UsageError(

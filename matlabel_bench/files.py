@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -24,3 +26,15 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, content: str) -> None:
     """`write_bytes` in UTF-8 with line ends as given."""
     write_bytes(path, content.encode("utf-8"))
+
+
+def share(source: Path, target: Path) -> None:
+    """A second name for a file that is never changed, or a copy where the disk has no such thing."""
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    with suppress(FileNotFoundError):
+        part.unlink()
+    try:
+        os.link(source, part)
+    except OSError:
+        shutil.copyfile(source, part)
+    part.replace(target)

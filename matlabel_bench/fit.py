@@ -106,7 +106,21 @@ def _train(spec: Mapping[str, Any]) -> None:
     parts, _ = registry.start()
     dataset = parts.make("dataset", spec["dataset"]["name"], **spec["dataset"]["fields"])
     part = parts.make(spec["kind"], spec["name"], **spec["fields"])
-    part.fit(dataset.split(spec["split"]), Path(spec["out"]), int(spec["seed"]))
+    split, given = dataset.split(spec["split"]), []
+    if spec["kind"] in ("refiner", "segmenter"):
+        given = [_given(part, split, spec["inputs"], labels=spec["kind"] == "segmenter")]
+    part.fit(split, *given, Path(spec["out"]), int(spec["seed"]))
+
+
+def _given(part: Any, split: Any, inputs: Mapping[str, Any], labels: bool) -> Mapping[str, Any]:
+    """What the training learns from, by image id: labels, or the maps or scores of seeds."""
+    from matlabel_bench import handover
+
+    told: dict[str, Any] = {k: v if k == "threshold" or v is None else Path(v) for k, v in inputs.items()}
+    known = handover.Inputs(**told)
+    takes = "labels" if labels else getattr(part, "takes", "scores")
+    loads = {"labels": handover.load_label, "maps": handover.load_values, "scores": handover.load_scores}
+    return handover.Given(split, known, loads[takes])
 
 
 def _fixed_threads(folder: Path, threads: int) -> int:

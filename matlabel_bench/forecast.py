@@ -12,9 +12,11 @@ from matlabel_bench.plan import Plan
 if TYPE_CHECKING:
     import pandas as pd
 
-SECONDS = {"trimap": 0.02, "threshold": 0.02, "score": 0.03}
+SECONDS = {"trimap": 0.02, "label": 0.02, "truth": 0.02, "threshold": 0.02, "score": 0.03}
 """Of a 375x500 image on one core, for stages of the core; parts say theirs in `cost` and `fit_cost`."""
-BYTES = {"maps": 12_000, "trimap": 4_000, "alpha": 60_000, "refine": 5_000, "score": 2_000, "threshold": 1}
+BYTES = {"maps": 12_000, "views": 24_000, "trimap": 4_000, "alpha": 60_000, "score": 2_000}
+LABEL = 5_000
+WHOLE = ("threshold", "speed")
 """Of a 375x500 image."""
 WEIGHTS = 100_000_000
 """Bytes of a training's weights and last checkpoint."""
@@ -33,7 +35,7 @@ def forecast(plan: Plan) -> list[dict[str, Any]]:
             state = "begun" if slot.files.is_dir() and any(slot.files.iterdir()) else "to do"
             rate = rates.get((job.stage, job.name)) or _guess(job) * scale
             seconds = rate * items_of(job)
-            size = WEIGHTS if job.stage == "fit" else BYTES[job.stage] * scale * len(job.split)
+            size = _bytes(job, scale)
         row = {"stage": job.stage, "part": job.name, "seed": job.seed, "images": len(job.split), "state": state}
         out.append(row | {"seconds": round(seconds, 1), "megabytes": round(size / 1e6, 2), "key": job.key[:12]})
     return out
@@ -58,10 +60,19 @@ def summary(plan: Plan) -> str:
     return f"{len(rows)} jobs, {there} of them in the store; the rest: {rest}"
 
 
+def _bytes(job: Job, scale: float) -> float:
+    if job.stage in WHOLE:
+        return 1000.0
+    return WEIGHTS if job.stage == "fit" else BYTES.get(job.stage, LABEL) * scale * len(job.split)
+
+
 def _guess(job: Job) -> float:
     if job.stage == "fit":
         return float(getattr(job.part, "fit_cost", 0.1))
-    return SECONDS.get(job.stage) or float(getattr(job.part, "cost", 0.1))
+    if job.stage == "speed":
+        return sum(float(getattr(p, "cost", 0.1)) for p in (job.part.cam, job.part.matting) if p) / len(job.split)
+    views = 5 if job.stage == "views" else 1
+    return SECONDS.get(job.stage) or views * float(getattr(job.part, "cost", 0.1))
 
 
 def _pixels(plan: Plan) -> float:

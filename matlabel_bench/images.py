@@ -122,6 +122,12 @@ def save_png(path: Path, picture: PIL.Image.Image, notes: Mapping[str, str] | No
         part.unlink(missing_ok=True)
 
 
+def resize_image(image: Image, size: tuple[int, int]) -> Image:
+    """The image at another size, h w, by Pillow's bicubic filter (which averages where it makes smaller)."""
+    picture = PIL.Image.fromarray(image).resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC)
+    return np.asarray(picture)
+
+
 def enlarge(maps: Float32[np.ndarray, "k gh gw"], size: tuple[int, int]) -> Float32[np.ndarray, "k h w"]:
     """Bring maps from a network's grid to the size of the image, bilinearly.
 

@@ -10,9 +10,9 @@ from matlabel_bench import registry
 from matlabel_bench.config import Experiment
 from matlabel_bench.errors import BenchError
 from matlabel_bench.forecast import summary
+from matlabel_bench.handover import output
 from matlabel_bench.plan import labels
 from matlabel_bench.runner import Runner
-from matlabel_bench.stages import output
 from matlabel_bench.store import write_json
 
 

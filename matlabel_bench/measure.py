@@ -12,10 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from matlabel_bench.cells import Cell
+from matlabel_bench.gather import SPEED, TALLIES, chosen
 from matlabel_bench.jobs import Job
 from matlabel_bench.plan import CellPlan, Plan
-from matlabel_bench.runner import TALLIES, chosen
 from matlabel_bench.score import Counts, Score, Tallies, evaluate
+from matlabel_bench.store import read_json
+
+UNSCORED = "no masks here: a test server scores them; its files are in the folder test-server beside the table"
 
 
 @dataclass(frozen=True)
@@ -32,18 +35,22 @@ class Measured:
 def measure(plan: Plan, failures: Mapping[str, str], cell: CellPlan) -> Measured:
     """The cell as far as the store has its scores. Raises nothing for what failed: the reason is in the cell."""
     base = _base(plan, cell)
-    if cell.row.cam is None:
+    if not cell.row.computed:
         return Measured(cell, _literature(base))
     if cell.missing:
         return Measured(cell, _with(base, status="missing", reason=cell.missing))
-    jobs = [*cell.scores, *cell.choosers, *cell.maps]
+    jobs = cell.jobs
     failed = next((failures[j.key] for j in jobs if j.key in failures), None)
     if failed is not None:
         return Measured(cell, _with(base, status="failed", reason=failed))
     if not all(plan.slot(j).done for j in jobs):
         return Measured(cell, _with(base, status="missing", reason="not computed yet: the run was interrupted"))
+    if not cell.scores:
+        return Measured(cell, _with(base, status="missing", reason=UNSCORED, supervision=cell.supervision))
+    if cell.column.metric == "seconds":
+        return Measured(cell, _timed(plan, cell, base))
     thresholds = _thresholds(plan, cell)
-    used = thresholds if not cell.column.refine else [None] * len(cell.scores)
+    used = [None] * len(cell.scores) if cell.refine or cell.column.segment else thresholds
     counts = tuple(tallies(plan, job).at(t) for job, t in zip(cell.scores, used, strict=True))
     score = evaluate(counts)
     done = _with(
@@ -55,13 +62,31 @@ def measure(plan: Plan, failures: Mapping[str, str], cell: CellPlan) -> Measured
         images=len(counts[0].ids),
         classes=score.classes,
         seeds=len(counts),
-        threshold=sum(thresholds) / len(thresholds),
+        threshold=sum(thresholds) / len(thresholds) if thresholds else None,
         threshold_rule=cell.rule,
         supervision=cell.supervision,
         seconds=_seconds(plan, [*cell.scores, *cell.choosers]),
         key=_key(cell.scores),
     )
     return Measured(cell, done, counts, score)
+
+
+def _timed(plan: Plan, cell: CellPlan, base: Cell) -> Cell:
+    """Seconds: median over repeats, mean over seeds; the interval is that of the repeats, least to greatest."""
+    told = [read_json(plan.slot(job).files / SPEED) for job in cell.scores]
+    every = [t for one in told for t in one["seconds"]]
+    return _with(
+        base,
+        status="measured",
+        value=float(np.mean([np.median(one["seconds"]) for one in told])),
+        low=min(every),
+        high=max(every),
+        images=1,
+        seeds=len(told),
+        supervision=cell.supervision,
+        seconds=_seconds(plan, list(cell.scores)),
+        key=_key(cell.scores),
+    )
 
 
 def degenerate(plan: Plan, cell: CellPlan) -> dict[str, int]:
@@ -93,21 +118,22 @@ def score_of_maps(plan: Plan, cell: CellPlan) -> tuple[Score, float]:
 
 
 def _thresholds(plan: Plan, cell: CellPlan) -> list[float]:
-    if cell.fixed is not None:
-        return [cell.fixed] * len(cell.scores)
+    if cell.fixed is not None or cell.rule in ("none", "fixed"):
+        return [cell.fixed] * len(cell.scores) if cell.fixed is not None else []
     return [chosen(plan, job) for job in cell.choosers]
 
 
 def _base(plan: Plan, cell: CellPlan) -> Cell:
-    profile, table = plan.experiment.profile, cell.table
     return Cell(
-        table=table.name,
+        table=cell.table.name,
         row=cell.row.name,
         column=cell.column.name,
+        metric=cell.column.metric,
         published=cell.row.published.get(cell.column.name),
         dataset=_dataset_name(plan),
-        split=table.split or profile.split,
-        profile=profile.name,
+        split=cell.split,
+        profile=plan.experiment.profile.name,
+        supervision=cell.row.supervision,
     )
 
 

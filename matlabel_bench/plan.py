@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from matlabel_bench import fields, registry
+from matlabel_bench import registry
 from matlabel_bench.cells import ThresholdRule
-from matlabel_bench.config import Experiment
-from matlabel_bench.errors import MissingPart, UsageError
+from matlabel_bench.chain import Cell, Chain, Chains, supervision
+from matlabel_bench.config import Experiment, wanted
+from matlabel_bench.errors import DataError, MissingPart, UsageError
 from matlabel_bench.fingerprint import Fingerprints
-from matlabel_bench.jobs import Job
-from matlabel_bench.splits import need_masks, usable
+from matlabel_bench.jobs import Job, Jobs
+from matlabel_bench.splits import Splits
 from matlabel_bench.store import Slot, Store
 from matlabel_bench.tables import Column, Row, Table
-from matlabel_bench.types import Split
-
-VERSION = 1
-"""Raise when a core stage (trimap, label, score) gives another result for the same inputs; it enters every key."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +23,28 @@ class CellPlan:
     table: Table
     row: Row
     column: Column
+    split: str = ""
     rule: ThresholdRule = "none"
     fixed: float | None = None
     scores: tuple[Job, ...] = ()
+    """Scores, or times where the column asks for seconds."""
     choosers: tuple[Job, ...] = ()
     """For a mask-free or an oracle threshold: the job that chooses it, one a seed."""
     seeds: tuple[Job, ...] = ()
     """Scores of the row's seed at all thresholds, one a seed: the curve."""
     maps: tuple[Job, ...] = ()
     """Scores of the maps that a matting row starts from, one a seed: where its points come from."""
+    files: tuple[Job, ...] = ()
+    """Masks of a segmenter, one a seed."""
+    matting: str | None = None
+    refine: tuple[str, ...] = ()
     supervision: str = ""
     missing: str = ""
+
+    @property
+    def jobs(self) -> list[Job]:
+        """What must be done before the cell can be read."""
+        return [*self.scores, *self.choosers, *self.maps, *self.files]
 
 
 @dataclass
@@ -47,25 +53,8 @@ class Plan:
 
     experiment: Experiment
     store: Store
-    jobs: dict[str, Job] = field(default_factory=dict)
+    jobs: Jobs = field(default_factory=Jobs)
     cells: list[CellPlan] = field(default_factory=list)
-
-    def job(
-        self, stage: str, name: str, part: Any, split: Split, seed: int | None, inputs: Mapping[str, Job], **more: Any
-    ) -> Job:
-        """The job of this description; an earlier one where the description is the same."""
-        spec = {
-            "core": VERSION,
-            "stage": stage,
-            "part": name,
-            "version": getattr(part, "version", 1) if part is not None else None,
-            "fields": fields.key_fields(part) if part is not None else {},
-            "seed": seed,
-            "inputs": {k: j.key for k, j in inputs.items()},
-            **more,
-        }
-        job = Job(stage, name, part, split, seed, dict(inputs), spec)
-        return self.jobs.setdefault(job.key, job)
 
     def slot(self, job: Job) -> Slot:
         return self.store.slot(job.stage, job.key)
@@ -77,137 +66,15 @@ def make(experiment: Experiment) -> Plan:
     Raises:
         UsageError, DataError: the data set, a split or the store is not usable; nothing has been computed.
     """
-    store = Store(experiment.options.store)
-    plan = Plan(experiment, store)
-    prints = Fingerprints(store.root)
-    data = experiment.dataset
-    fit = usable(data, experiment.profile.fit_split)
+    plan, chains = _begin(experiment)
+    profile, splits = experiment.profile, chains.splits
+    splits.split(profile.fit_split)
     for table in experiment.tables:
-        split = usable(data, table.split or experiment.profile.split)
-        need_masks(data, split)
-        builder = _Builder(plan, prints, fit, split)
+        splits.masks(splits.split(table.split or profile.split))
         for row in table.rows:
             for column in table.columns:
-                plan.cells.append(builder.cell(table, row, column))
+                plan.cells.append(_cell(plan, chains, table, row, column))
     return plan
-
-
-@dataclass(frozen=True)
-class _Chain:
-    """The jobs behind one cell for one seed."""
-
-    score: Job
-    chooser: Job | None
-    seed: Job
-    maps: Job
-
-
-class _Builder:
-    """Cells of one split."""
-
-    def __init__(self, plan: Plan, prints: Fingerprints, fit: Split, split: Split) -> None:
-        self.plan, self.fit, self.split = plan, fit, split
-        self.experiment = plan.experiment
-        self.images, self.fit_images = prints.split(split), prints.split(fit)
-        self.masks = prints.files(self.experiment.dataset.mask_files(split.name))
-
-    def cell(self, table: Table, row: Row, column: Column) -> CellPlan:
-        if row.cam is None:
-            return CellPlan(table, row, column)
-        try:
-            for name in row.needs:
-                registry.start()[0].get("refiner", name)
-            every = [self._chain(row, column, seed) for seed in self.experiment.profile.seeds]
-        except MissingPart as err:
-            missing = f"{err.expected.split()[-1]} {err.got} is not installed"
-            hint = err.remedy.partition("known: ")[0].strip()
-            if hint and not row.published:  # the paper's rows wait for their parts; one's own may be misspelt
-                missing += f"; {hint}"
-            return CellPlan(table, row, column, missing=missing)
-        rule, fixed = self._rule(row, column)
-        chains = list({c.score.key: c for c in every}.values())  # what nothing random touches counts as one seed
-        return CellPlan(
-            table,
-            row,
-            column,
-            rule,
-            fixed,
-            scores=tuple(c.score for c in chains),
-            choosers=tuple(c.chooser for c in chains if c.chooser),
-            seeds=tuple(c.seed for c in chains),
-            maps=tuple(c.maps for c in chains),
-            supervision=self._supervision(row, column, rule),
-        )
-
-    def _rule(self, row: Row, column: Column) -> tuple[ThresholdRule, float | None]:
-        label = self.experiment.rule("label", row)
-        fixed = label.alpha_threshold if row.matting else label.map_threshold
-        rule: Any = column.threshold
-        if rule == "protocol":
-            rule = row.threshold or ("fixed" if row.matting else "oracle")
-        return rule, fixed if rule == "fixed" else None
-
-    def _chain(self, row: Row, column: Column, seed: int) -> _Chain:
-        source = self._source(row, seed)
-        seed_score = self._score(source)
-        rule, fixed = self._rule(row, column)
-        chooser = seed_score if rule == "oracle" else None
-        if rule == "mask-free":
-            chooser = self._step("threshold", "", None, source)
-        score = seed_score
-        if column.refine:
-            score = self._score({"labels": self._refined(row, column, source, chooser, fixed)})
-        return _Chain(score, chooser, seed_score, self._score({"maps": source["maps"]}))
-
-    def labels(self, row: Row, column: Column, seed: int) -> Job:
-        """The job whose files are the row's pseudo-labels, made without any mask."""
-        rule, fixed = self._rule(row, column)
-        if rule == "oracle" or not column.refine:
-            raise UsageError(
-                "a recipe with a refiner and a threshold without masks",
-                f"threshold {rule!r}, refine {list(column.refine)}",
-                'set threshold = "mask-free" or "fixed" and refine = [...] in the recipe',
-            )
-        source = self._source(row, seed)
-        chooser = self._step("threshold", "", None, source) if rule == "mask-free" else None
-        return self._refined(row, column, source, chooser, fixed)
-
-    def _refined(
-        self, row: Row, column: Column, source: Mapping[str, Job], chooser: Job | None, fixed: float | None
-    ) -> Job:
-        """The last refiner's job: the first one starts from the seed, every other from the label before it."""
-        inputs = dict(source) | ({"threshold": chooser} if chooser else {})
-        for name in column.refine:
-            part = self.experiment.part("refiner", name, row)
-            job = self._step("refine", name, part, inputs, threshold=fixed)
-            inputs = {"labels": job}
-        return job
-
-    def _source(self, row: Row, seed: int) -> dict[str, Job]:
-        """The jobs whose output is the row's seed: maps, and alphas where the row has a matting."""
-        cam = self.experiment.part("cam", str(row.cam), row)
-        before = {}
-        if getattr(cam, "trains", False):
-            before["fit"] = self.plan.job("fit", str(row.cam), cam, self.fit, seed, {}, images=self.fit_images)
-        maps = self._step("maps", str(row.cam), cam, before, images=self.images)
-        if not row.matting:
-            return {"maps": maps}
-        matting = self.experiment.part("matting", row.matting, row)
-        trimap = self._step("trimap", "", self.experiment.rule("trimap", row), {"maps": maps})
-        return {"maps": maps, "alpha": self._step("alpha", row.matting, matting, {"maps": maps, "trimap": trimap})}
-
-    def _step(self, stage: str, name: str, part: Any, inputs: Mapping[str, Job], **more: Any) -> Job:
-        return self.plan.job(stage, name, part, self.split, None, inputs, **more)
-
-    def _score(self, inputs: Mapping[str, Job]) -> Job:
-        reading = fields.key_fields(self.experiment.dataset)  # how masks become labels, e.g. which classes count
-        return self._step("score", "", None, inputs, masks=self.masks, reading=reading)
-
-    def _supervision(self, row: Row, column: Column, rule: str) -> str:
-        parts, _ = registry.start()
-        used = [("cam", row.cam), ("matting", row.matting), *(("refiner", r) for r in column.refine)]
-        more = {s for kind, name in used if name for s in getattr(parts.get(kind, name).cls, "supervision", ())}
-        return "+".join(["tags", *sorted(more - {"tags"}), *(["masks(threshold)"] if rule == "oracle" else [])])
 
 
 def labels(experiment: Experiment) -> tuple[Plan, Job]:
@@ -220,9 +87,64 @@ def labels(experiment: Experiment) -> tuple[Plan, Job]:
     if len(table.rows) != 1 or len(table.columns) != 1 or not table.rows[0].cam:
         got = f"{len(table.columns)} columns, {len(table.rows)} rows, cam = {table.rows[0].cam!r}"
         raise UsageError(f"recipe {table.name!r} to be one column and one row with a cam", got, "keep one of each")
-    row, column = table.rows[0], table.columns[0]
+    plan, chains = _begin(experiment)
+    cell = Cell(table, table.rows[0], table.columns[0], experiment.profile.seeds[0], experiment)
+    return plan, chains.labels(cell, chains.splits.split(experiment.profile.split))
+
+
+def _begin(experiment: Experiment) -> tuple[Plan, Chains]:
     plan = Plan(experiment, Store(experiment.options.store))
-    split = usable(experiment.dataset, experiment.profile.split)
-    fit = usable(experiment.dataset, experiment.profile.fit_split)
-    builder = _Builder(plan, Fingerprints(plan.store.root), fit, split)
-    return plan, builder.labels(row, column, experiment.profile.seeds[0])
+    splits = Splits(experiment.dataset, Fingerprints(plan.store.root))
+    return plan, Chains(experiment, plan.jobs, splits)
+
+
+def _cell(plan: Plan, chains: Chains, table: Table, row: Row, column: Column) -> CellPlan:
+    split = plan.experiment.split_of(table, column)
+    if not row.computed:
+        return CellPlan(table, row, column, split)
+    seeds = [Cell(table, row, column, seed, plan.experiment) for seed in plan.experiment.profile.seeds]
+    if missing := _missing(seeds[0], chains.splits):
+        return CellPlan(table, row, column, split, missing=missing)
+    every: list[Chain] = [chains.cell(cell) for cell in seeds]
+    rule, fixed = seeds[0].rule() if column.metric != "seconds" else ("none", None)
+    kept = {c.last.key: c for c in every}.values()  # what nothing random touches counts as one seed
+    return CellPlan(
+        table,
+        row,
+        column,
+        split,
+        rule,
+        fixed,
+        scores=tuple(c.score for c in kept if c.score),
+        choosers=tuple(c.chooser for c in kept if c.chooser),
+        seeds=tuple(c.seed for c in kept if c.seed),
+        maps=tuple(c.maps for c in kept if c.maps),
+        files=tuple(c.files for c in kept if c.files),
+        matting=seeds[0].matting,
+        refine=seeds[0].refine,
+        supervision=supervision(seeds[0]),
+    )
+
+
+def _missing(cell: Cell, splits: Splits) -> str:
+    """Why a cell cannot be computed here; empty where it can."""
+    row, column, learned = cell.row, cell.column, cell.experiment.profile.label_split
+    if row.labels and not column.segment:
+        return "the masks are its labels: there is nothing to score"
+    if column.split and column.split not in splits.dataset.split_names():
+        return f"the data set has no split {column.split!r}"
+    if row.labels:
+        try:
+            splits.masks(splits.split(learned))
+        except DataError as err:
+            return f"it needs a mask for every image of split {learned!r}: {err.got}"
+    try:
+        for kind, name in wanted(row, column):
+            registry.start()[0].get(kind, name)
+    except MissingPart as err:
+        missing = f"{err.expected.split()[-1]} {err.got} is not installed"
+        hint = err.remedy.partition("known: ")[0].strip()
+        if hint and not row.published:  # the paper's rows wait for their parts; one's own may be misspelt
+            missing += f"; {hint}"
+        return missing
+    return ""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from matlabel_bench import fields, record, registry
+from matlabel_bench import exporting, fields, record, registry
 from matlabel_bench.cells import Cell
 from matlabel_bench.config import Experiment
 from matlabel_bench.errors import UsageError
@@ -51,6 +51,8 @@ def write(plan: Plan, failures: dict[str, str], say: Say) -> tuple[dict[str, lis
         done = [measure(plan, failures, c) for c in plan.cells if c.table is table]
         folder = Path(plan.experiment.options.out) / table.name
         write_report(folder, _info(plan, table), [m.cell for m in done], _extras(plan, table, done))
+        for m in done:
+            exporting.test_server(plan, m.plan, folder)
         _write_columns(folder, done)
         cells[table.name], folders[table.name] = [m.cell for m in done], folder
         say(f"{table.name} -> {folder}")
@@ -78,15 +80,16 @@ def _info(plan: Plan, table: Table) -> TableInfo:
 
 
 def _extras(plan: Plan, table: Table, done: Sequence[Measured]) -> Extras:
-    measured = [m for m in done if m.score is not None]
+    measured = [m for m in done if m.cell.status == "measured"]
     first = {m.cell.row: m for m in reversed(measured)}  # a row's first measured column speaks for its seed
     return Extras(
         differences=tuple(_differences(table, measured)),
         stages=tuple(_stages(plan, measured)),
         curves=tuple(_curves(plan, first, measured)),
         class_names=("background", *plan.experiment.dataset.class_names()),
+        notes=_notes(done),
         classes=tuple(ClassScores(m.cell.row, m.cell.column, m.score.per_class) for m in measured if m.score),
-        repairs={m.cell.row: _repairs(plan, m) for m in first.values() if m.plan.row.matting},
+        repairs={m.cell.row: _repairs(plan, m) for m in first.values() if m.plan.matting},
         record=_record(plan, table, measured),
     )
 
@@ -97,7 +100,7 @@ def _differences(table: Table, measured: Sequence[Measured]) -> list[RowDifferen
     for a, b in table.compare:
         for column in table.columns:
             one, other = found.get((a, column.name)), found.get((b, column.name))
-            if one and other:
+            if one and other and one.counts and other.counts:
                 d = paired(one.counts, other.counts)
                 out.append(RowDifference(a, b, column.name, d.value, d.low, d.high, d.classes))
     return out
@@ -109,10 +112,10 @@ def _stages(plan: Plan, measured: Sequence[Measured]) -> list[StageScore]:
     for m in measured:
         if m.plan.column.threshold != "protocol" or m.score is None:
             continue
-        cell, stage = m.cell, " + ".join(m.plan.column.refine)
+        cell, stage = m.cell, " + ".join([*m.plan.refine, *filter(None, [m.plan.column.segment])])
         if not stage:
-            stage = "alpha" if m.plan.row.matting else "cam"
-        if stage == "alpha":
+            stage = "alpha" if m.plan.matting else "cam"
+        if stage == "alpha" and m.plan.maps:
             cam, threshold = score_of_maps(plan, m.plan)
             out.append(StageScore(cell.row, "cam", cam.value, cam.low, cam.high, threshold, "oracle"))
         score = m.score
@@ -127,11 +130,23 @@ def _curves(plan: Plan, first: dict[str, Measured], measured: Sequence[Measured]
         chosen = {
             o.cell.threshold_rule: o.cell.threshold
             for o in measured
-            if o.cell.row == row and not o.plan.column.refine and o.cell.threshold is not None
+            if o.cell.row == row and not o.plan.refine and not o.plan.column.segment and o.cell.threshold is not None
         }
         if values is not None:
             out.append(Curve(row, tuple(values), chosen))
     return out
+
+
+def _notes(done: Sequence[Measured]) -> dict[str, tuple[str, ...]]:
+    """What the parts of each row say of themselves."""
+    notes: dict[str, dict[str, None]] = {}
+    for m in done:
+        for job in m.plan.jobs:
+            for used in job.upstream():
+                told = used.part.note() if hasattr(used.part, "note") else ""
+                if told:
+                    notes.setdefault(m.cell.row, {})[told] = None
+    return {row: tuple(told) for row, told in notes.items()}
 
 
 def _repairs(plan: Plan, m: Measured) -> Repairs:
@@ -141,7 +156,7 @@ def _repairs(plan: Plan, m: Measured) -> Repairs:
 
 def _record(plan: Plan, table: Table, measured: Sequence[Measured]) -> dict[str, Any]:
     experiment = plan.experiment
-    keys = {j.key: j for m in measured for s in m.plan.scores for j in s.upstream()}
+    keys = {j.key: j for m in measured for s in m.plan.jobs for j in s.upstream()}
     return {
         "table": table.name,
         "profile": experiment.profile.name,

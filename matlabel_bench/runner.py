@@ -7,7 +7,6 @@ training the steps since its last checkpoint.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,26 +14,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from matlabel_bench import record, registry
 from matlabel_bench.cells import Cell
 from matlabel_bench.config import Experiment
 from matlabel_bench.console import Bar
 from matlabel_bench.errors import BenchError, DataError
+from matlabel_bench.files import share
 from matlabel_bench.forecast import summary
-from matlabel_bench.jobs import Job, items_of
+from matlabel_bench.gather import WHOLE, chosen, gather, timed
+from matlabel_bench.handover import Inputs, output
+from matlabel_bench.jobs import ALIKE, Job, items_of
 from matlabel_bench.plan import Plan, make
-from matlabel_bench.planes import read_planes
-from matlabel_bench.score import Tallies, otsu
-from matlabel_bench.stages import Outcome, Task, output, run_chunk
-from matlabel_bench.store import Slot, read_json, write_json
+from matlabel_bench.stages import Outcome, Task, run_chunk
+from matlabel_bench.store import Slot
 from matlabel_bench.trainings import Trainings
 from matlabel_bench.workers import Workers
 
 Say = Callable[[str], None]
 POLL = 0.5
-TALLIES, THRESHOLD = "tallies.npz", "threshold.json"
 
 
 class Runner:
@@ -63,10 +60,12 @@ class Runner:
                 fits = [j for j in ready if j.stage == "fit"]
                 if self.trainings.start(fits, waiting=sum(j.stage == "fit" for j in free)):
                     continue
-                if images := [j for j in ready if j.stage != "fit"]:
+                if images := [j for j in ready if j.stage not in ("fit", "speed")]:
                     self._images(images[0])
                 elif self.trainings.running:
                     time.sleep(POLL)
+                elif ready:  # what is timed is timed alone
+                    self._images(ready[0])
         finally:
             self.trainings.stop()
             self.workers.close()
@@ -123,7 +122,7 @@ class Runner:
             self.announce(job, slot)
             try:
                 outcomes = self._outcomes(job, slot.files)
-                notes = _gather(job, outcomes, slot.files)
+                notes = gather(job, outcomes, slot.files)
             except BenchError as err:
                 self.store.interrupt(slot, time.monotonic() - start)
                 self._fail(job, err)
@@ -135,19 +134,22 @@ class Runner:
 
     def _outcomes(self, job: Job, out: Path) -> dict[str, Outcome]:
         """The outcome of every image. Raises DataError naming those that failed, after all others were done."""
-        per_image = job.stage not in ("score", "threshold")
+        per_image = job.stage not in WHOLE
+        if job.stage in ALIKE:
+            self._borrow(job, out)
         kept = {s.id for s in job.split if per_image and output(job.stage, out, s.id).is_file()}
         left = [s for s in job.split if s.id not in kept]
+        left = timed(left) if job.stage == "speed" else left
         outcomes: dict[str, Outcome] = {}
-        inline = job.stage == "maps" and getattr(job.part, "device", "cpu") != "cpu"
+        inline = getattr(job.part, "device", "cpu") != "cpu"
         busy = len(self.trainings.running)
         limit = max(1, self.workers.count - busy) if busy else 0
         work = partial(run_chunk, task := self._task(job, out))
-        if left and job.stage in ("alpha", "refine"):
+        if left and not inline and job.stage in ("alpha", "refine", "segment"):
             # What a library compiles at its first import, it compiles once here and not in each worker. What fails
             # here fails there again, and becomes the reason of a cell.
             with suppress(Exception, SystemExit):
-                task.part.open(task.weights)
+                task.part.open(task.inputs.fit)
         with Bar(job.label, len(job.split), "image", self.say) as bar:
             bar.at(len(kept))
             for chunk in self.workers.map(work, left, inline=inline, limit=limit):
@@ -161,57 +163,37 @@ class Runner:
             raise DataError(expected, got, remedy + "; what was computed is kept")
         return outcomes
 
-    def _task(self, job: Job, out: Path) -> Task:
-        files = {name: self.plan.slot(other).files for name, other in job.inputs.items()}
+    def _borrow(self, job: Job, out: Path) -> None:
+        """Take files that the same stage has made for images of another split: nothing is computed twice."""
+        for other in self.plan.jobs.values():
+            if other.kin != job.kin or other.key == job.key or not self._taken(other):
+                continue
+            theirs = {s.id: s for s in other.split}
+            for sample in job.split:
+                source = output(job.stage, self.plan.slot(other).files, sample.id)
+                target = output(job.stage, out, sample.id)
+                if theirs.get(sample.id) == sample and source.is_file() and not target.exists():
+                    share(source, target)
+
+    def inputs(self, job: Job) -> Inputs:
+        """Folders of what a job starts from, and the threshold that was fixed or chosen for it."""
+        folders = {name: self.plan.slot(other).files for name, other in job.inputs.items() if name != "threshold"}
         threshold = job.spec.get("threshold")
         if "threshold" in job.inputs:
             threshold = chosen(self.plan, job.inputs["threshold"])
+        return Inputs(**folders, threshold=threshold)
+
+    def _task(self, job: Job, out: Path) -> Task:
         return Task(
             stage=job.stage,
             name=job.name,
             part=job.part,
-            weights=files.get("fit"),
-            maps=files.get("maps"),
-            trimap=files.get("trimap"),
-            alpha=files.get("alpha"),
-            labels=files.get("labels"),
+            inputs=self.inputs(job),
             out=out,
-            threshold=threshold,
-            dataset=self.plan.experiment.dataset if job.stage == "score" else None,
+            dataset=self.plan.experiment.dataset if job.stage in ("score", "truth") else None,
             split=job.split.name,
+            classes=len(job.split.classes),
         )
-
-
-def chosen(plan: Plan, job: Job) -> float:
-    """The threshold a finished job chose: a mask-free one, or the oracle of a score."""
-    files = plan.slot(job).files
-    if job.stage == "threshold":
-        return float(read_json(files / THRESHOLD)["threshold"])
-    return Tallies.load(files / TALLIES).oracle()
-
-
-def _gather(job: Job, outcomes: Mapping[str, Outcome], out: Path) -> dict[str, Any]:
-    """Join what images gave: tallies of a score, a threshold, counts of notes."""
-    ids = [s.id for s in job.split]
-    if job.stage == "score":
-        tallies = [t for i in ids if (t := outcomes[i].tally) is not None]
-        Tallies.of(ids, tallies, len(job.split.classes) + 1).save(out / TALLIES)
-    if job.stage == "threshold":
-        pooled = np.asarray([outcomes[i].notes["histogram"] for i in ids], dtype=np.int64).sum(axis=0)
-        write_json(out / THRESHOLD, {"threshold": otsu(pooled), "rule": "Otsu on the winning values of all pixels"})
-    return _notes(job, out) if job.stage in ("trimap", "alpha") else {}
-
-
-def _notes(job: Job, out: Path) -> dict[str, Any]:
-    """Degenerate trimaps and fallbacks of a split, read back from its files: earlier runs made some of them."""
-    counts: Counter[str] = Counter()
-    for sample in job.split:
-        notes = read_planes(output(job.stage, out, sample.id))[1]
-        counts["classes"] += int(notes.get("classes", 0))
-        counts.update(f"trimap {status}" for status in notes.get("repaired", ()))
-        counts["repaired"] += len(notes.get("repaired", ()))
-        counts["fallback"] += len(notes.get("fallback", ()))
-    return dict(counts)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ pymatting and pydensecrf are imported inside `fit` and `open`. Class attributes 
     fit_cost: ClassVar[float]           rough seconds for one such image once through a training; default 0.1
     published_in: ClassVar[str]         the paper, for `bench show`
     takes: ClassVar[str]                of a refiner: "scores" (default), or "maps", the seed before any threshold
-    wants_id: ClassVar[bool]            whether the live function gets the image's id as its last argument; default False
+    wants_id: ClassVar[bool]            whether the live function gets the image's id last; default False
 
 A method `note(self) -> str`, if there is one, gives a line that is printed under every table with the part.
 

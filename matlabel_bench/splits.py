@@ -5,7 +5,41 @@ from __future__ import annotations
 from typing import Any
 
 from matlabel_bench.errors import DataError
+from matlabel_bench.fingerprint import Fingerprints
 from matlabel_bench.types import Split
+
+
+class Splits:
+    """Splits of a data set with their fingerprints, each looked at once.
+
+    Raises:
+        UsageError, DataError: a split, or an image or mask of it, is not there.
+    """
+
+    def __init__(self, dataset: Any, prints: Fingerprints) -> None:
+        self.dataset, self.prints = dataset, prints
+        self.known: dict[str, tuple[Split, str]] = {}
+        self.masked: dict[str, str] = {}
+
+    def split(self, name: str) -> Split:
+        if name not in self.known:
+            split = usable(self.dataset, name)
+            self.known[name] = split, self.prints.split(split)
+        return self.known[name][0]
+
+    def images(self, split: Split) -> str:
+        """Fingerprint of the split's images and tags."""
+        return self.known[split.name][1]
+
+    def masks(self, split: Split) -> str:
+        """Fingerprint of the split's masks. Raises DataError where one lacks."""
+        if split.name not in self.masked:
+            need_masks(self.dataset, split)
+            self.masked[split.name] = self.prints.files(self.dataset.mask_files(split.name))
+        return self.masked[split.name]
+
+    def has_masks(self, split: Split) -> bool:
+        return self.dataset.masks(split.name) is not None
 
 
 def usable(data: Any, name: str) -> Split:

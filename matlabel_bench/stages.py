@@ -1,36 +1,46 @@
-"""What a worker does to one image in each stage, and the files that stages hand on.
+"""What a worker does to one image in each stage.
 
 maps    NAME.npz   cams: float16 k gh gw on the network's grid; size: h, w of the image
+views   NAME.npz   the same of the mean over views of the image, and `spread`, their standard deviation
 trimap  NAME.png   the k planes stacked, 0 / 128 / 255; status a class in a text chunk
 alpha   NAME.png   the k planes stacked, 8 bit; fallback note in a text chunk
-refine  NAME.png   palette label
-score   tallies.npz for the whole split, threshold   threshold.json; both written by the main process
+label, refine, segment, truth   NAME.png   palette label
+score   tallies.npz of the whole split, threshold   threshold.json, speed   speed.json: by the main process
 """
 
 from __future__ import annotations
 
 import errno
-import io
 import traceback
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 
 from matlabel_bench import contracts
 from matlabel_bench.errors import BenchError, DataError, MattingFailed
-from matlabel_bench.files import write_bytes
-from matlabel_bench.images import UNREADABLE, enlarge, read_label, write_label
-from matlabel_bench.label import make_label, make_scores
+from matlabel_bench.handover import (
+    Inputs,
+    load_label,
+    load_maps,
+    load_scores,
+    load_seed,
+    load_values,
+    load_views,
+    output,
+    write_maps,
+)
+from matlabel_bench.images import write_label
+from matlabel_bench.label import make_label
 from matlabel_bench.planes import read_planes, write_planes
 from matlabel_bench.score import Tally, histogram, tally_label, tally_maps
+from matlabel_bench.timing import seed_seconds
 from matlabel_bench.trimap import make_trimap
-from matlabel_bench.types import Alpha, Cams, Label, Sample, Scores, Trimap
+from matlabel_bench.types import Alpha, Label, Sample, Trimap
+from matlabel_bench.uncertainty import spread, uncertain_trimap
 
 
 @dataclass(frozen=True)
@@ -40,16 +50,13 @@ class Task:
     stage: str
     name: str
     part: Any
-    weights: Path | None
-    maps: Path | None
-    trimap: Path | None
-    alpha: Path | None
-    labels: Path | None
+    inputs: Inputs
     out: Path
-    threshold: float | None
     dataset: Any
-    """Only a score has it: masks are out of every other stage's reach."""
+    """Only `score` and `truth` have it: masks are out of every other stage's reach."""
     split: str
+    classes: int
+    """N."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,47 +107,55 @@ def _stop_without_disk(err: BaseException, out: Path) -> None:
             raise OSError(cause.errno, cause.strerror, str(cause.filename or out)) from err
 
 
-def output(task_stage: str, folder: Path, image: str) -> Path:
-    """The file of an image in a stage's folder. Ids may hold any character."""
-    name = quote(image, safe=" ")
-    if name.startswith("."):
-        name = "%2E" + name[1:]  # hidden files are work in progress to the store
-    return folder / (name + (".npz" if task_stage == "maps" else ".png"))
-
-
 @lru_cache(maxsize=4)
 def _live(task: Task) -> Callable[..., Any]:
     """The part's live function, opened once in a worker."""
-    if task.stage == "score":
+    if task.dataset is not None:
         masks = task.dataset.masks(task.split)
         if masks is None:
             raise DataError(
-                f"masks for split {task.split!r}", "none", "score a split that has masks, or complete the data set"
+                f"masks for split {task.split!r}", "none", "take a split that has masks, or complete the data set"
             )
         return masks  # type: ignore[no-any-return]
-    return task.part.open(task.weights)  # type: ignore[no-any-return]
+    return task.part.open(task.inputs.fit)  # type: ignore[no-any-return]
+
+
+def _call(task: Task, sample: Sample, *given: Any) -> Any:
+    """The part's answer; a part that asks for the image's id gets it as its last argument."""
+    return _live(task)(*given, *([sample.id] if getattr(task.part, "wants_id", False) else []))
 
 
 def _maps(task: Task, sample: Sample) -> Outcome:
     image = sample.read()
-    cams = contracts.check_cams(_live(task)(image, sample.tag_array()), len(sample.tags), task.name)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, cams=cams.astype(np.float16), size=np.asarray(image.shape[:2], np.int32))
-    write_bytes(output("maps", task.out, sample.id), buffer.getvalue())
+    cams = contracts.check_cams(_call(task, sample, image, sample.tag_array()), len(sample.tags), task.name)
+    write_maps(output("maps", task.out, sample.id), image.shape[:2], cams=cams)
+    return Outcome(sample.id, {})
+
+
+def _views(task: Task, sample: Sample) -> Outcome:
+    image = sample.read()
+
+    def live(view: Any, tags: Any) -> Any:
+        return contracts.check_cams(_call(task, sample, view, tags), len(sample.tags), task.name)
+
+    mean, deviation = spread(live, image, sample.tag_array())
+    write_maps(output("views", task.out, sample.id), image.shape[:2], cams=mean, spread=deviation)
     return Outcome(sample.id, {})
 
 
 def _trimap(task: Task, sample: Sample) -> Outcome:
-    maps = load_maps(task, sample)
-    trimap, statuses = make_trimap(maps, task.part)
-    contracts.check_trimap(trimap, maps.shape, "the trimap stage")
+    if task.inputs.views is not None:
+        trimap, statuses = uncertain_trimap(*load_views(task.inputs, sample), task.part)
+    else:
+        trimap, statuses = make_trimap(load_maps(task.inputs, sample), task.part)
+    contracts.check_trimap(trimap, trimap.shape, "the trimap stage")
     notes = {"repaired": [s for s in statuses if s != "ok"], "classes": len(statuses)}
-    write_planes(output("trimap", task.out, sample.id), trimap, maps.shape[1:], notes)
+    write_planes(output("trimap", task.out, sample.id), trimap, trimap.shape[1:], notes)
     return Outcome(sample.id, notes)
 
 
 def _alpha(task: Task, sample: Sample) -> Outcome:
-    trimap, _ = read_planes(output("trimap", _need(task.trimap), sample.id))
+    trimap, _ = read_planes(output("trimap", task.inputs.trimap or Path(), sample.id))
     alpha, failed = _solve(task, sample, trimap)
     notes: dict[str, Any] = {"classes": len(trimap)} | ({"fallback": failed} if failed else {})
     write_planes(output("alpha", task.out, sample.id), np.round(alpha * 255).astype(np.uint8), trimap.shape[1:], notes)
@@ -158,8 +173,8 @@ def _solve(task: Task, sample: Sample, trimap: Trimap) -> tuple[Alpha, list[str]
         return contracts.check_alpha(live(image, trimap), trimap, task.name), []
     except MattingFailed as err:
         if len(trimap) == 1:
-            return load_maps(task, sample), [err.got]
-    maps, failed = load_maps(task, sample), []
+            return load_maps(task.inputs, sample), [err.got]
+    maps, failed = load_maps(task.inputs, sample), []
     for plane in range(len(trimap)):
         one = trimap[plane : plane + 1]
         try:
@@ -170,33 +185,60 @@ def _solve(task: Task, sample: Sample, trimap: Trimap) -> tuple[Alpha, list[str]
 
 
 def _refine(task: Task, sample: Sample) -> Outcome:
-    scores = load_scores(task, sample)
+    load = load_values if getattr(task.part, "takes", "scores") == "maps" else load_scores
     image = sample.read()
-    got = _live(task)(image, sample.tag_array(), scores)
-    write_label(output("refine", task.out, sample.id), _as_label(task, sample, got, image.shape[:2]))
+    got = _call(task, sample, image, sample.tag_array(), load(task.inputs, sample))
+    return _write(task, sample, _as_label(task, sample, got, image.shape[:2]))
+
+
+def _label(task: Task, sample: Sample) -> Outcome:
+    return _write(task, sample, make_label(load_scores(task.inputs, sample), sample.tag_array()))
+
+
+def _truth(task: Task, sample: Sample) -> Outcome:
+    return _write(task, sample, _live(task)(sample.id))
+
+
+def _segment(task: Task, sample: Sample) -> Outcome:
+    image = sample.read()
+    known = set(range(1, task.classes + 1))
+    return _write(task, sample, contracts.check_label(_call(task, sample, image), image.shape[:2], known, task.name))
+
+
+def _write(task: Task, sample: Sample, label: Label) -> Outcome:
+    write_label(output(task.stage, task.out, sample.id), label)
     return Outcome(sample.id, {})
 
 
 def _score(task: Task, sample: Sample) -> Outcome:
     mask = _live(task)(sample.id)
-    if task.labels is not None:
-        return Outcome(sample.id, {}, tally_label(_load_label(task, sample), mask))
-    maps, tie = load_seed(task, sample)
+    if task.inputs.labels is not None:
+        return Outcome(sample.id, {}, tally_label(load_label(task.inputs, sample), mask))
+    maps, tie = load_seed(task.inputs, sample)
     return Outcome(sample.id, {}, tally_maps(maps, sample.tag_array(), mask, tie))
 
 
 def _threshold(task: Task, sample: Sample) -> Outcome:
-    maps, _ = load_seed(task, sample)
+    maps, _ = load_seed(task.inputs, sample)
     return Outcome(sample.id, {"histogram": histogram(maps).tolist()})
+
+
+def _speed(task: Task, sample: Sample) -> Outcome:
+    return Outcome(sample.id, seed_seconds(task.part, task.inputs, sample))
 
 
 WORK: dict[str, Callable[[Task, Sample], Outcome]] = {
     "maps": _maps,
+    "views": _views,
     "trimap": _trimap,
     "alpha": _alpha,
+    "label": _label,
+    "truth": _truth,
     "refine": _refine,
+    "segment": _segment,
     "score": _score,
     "threshold": _threshold,
+    "speed": _speed,
 }
 
 
@@ -205,46 +247,3 @@ def _as_label(task: Task, sample: Sample, got: Any, size: tuple[int, int]) -> La
         scores = contracts.check_scores(got, len(sample.tags) + 1, size, task.name)
         return make_label(scores, sample.tag_array())
     return contracts.check_label(got, size, set(sample.tags), task.name)
-
-
-def load_maps(task: Task, sample: Sample) -> Cams:
-    """The maps of an image at its own size, float32 k h w."""
-    path = output("maps", _need(task.maps), sample.id)
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
-            cams, size = data["cams"].astype(np.float32), tuple(int(n) for n in data["size"])
-    except (*UNREADABLE, KeyError, zipfile.BadZipFile) as err:
-        raise DataError("a file of maps of this program", f"{path} ({err})", "run `bench store verify`") from err
-    return enlarge(cams, (size[0], size[1]))
-
-
-def load_seed(task: Task, sample: Sample) -> tuple[Cams, Cams | None]:
-    """What the seed is made of: alphas with the maps as tie break, or the maps alone."""
-    maps = load_maps(task, sample)
-    if task.alpha is None:
-        return maps, None
-    alpha: Alpha = read_planes(output("alpha", task.alpha, sample.id))[0].astype(np.float32) / 255
-    return alpha, maps
-
-
-def load_scores(task: Task, sample: Sample) -> Scores:
-    """Scores for a refiner: of the seed at the task's threshold, or one-hot of an earlier refiner's label."""
-    if task.labels is not None:
-        label = _load_label(task, sample)
-        planes = [label == c for c in (0, *sample.tags)]
-        planes[0] |= label == 255
-        return np.stack(planes).astype(np.float32)
-    if task.threshold is None:
-        raise ValueError("a refiner needs the threshold of its seed")
-    maps, tie = load_seed(task, sample)
-    return make_scores(maps, task.threshold, tie)
-
-
-def _load_label(task: Task, sample: Sample) -> Label:
-    return read_label(output("refine", _need(task.labels), sample.id), 254)
-
-
-def _need(folder: Path | None) -> Path:
-    if folder is None:
-        raise ValueError("the plan gave this stage no such input")
-    return folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from matlabel_bench import fields, progress, registry
@@ -93,6 +93,7 @@ class Trainings:
     def _spec(self, job: Job) -> dict[str, Any]:
         data = self.runner.plan.experiment.dataset
         parts, _ = registry.start()
+        inputs = self.runner.inputs(job)
         return {
             "kind": next(e.kind for e in parts if e.cls is type(job.part)),
             "name": job.name,
@@ -100,4 +101,5 @@ class Trainings:
             "dataset": {"name": parts.name_of(data), "fields": fields.all_fields(data)},
             "split": job.split.name,
             "seed": job.seed,
+            "inputs": {k: v if v is None or k == "threshold" else str(v) for k, v in asdict(inputs).items()},
         }

@@ -72,11 +72,11 @@ def make_trimap(maps: Float32[np.ndarray, "k h w"], rule: TrimapRule) -> tuple[T
     trimap = np.full(maps.shape, UNKNOWN, np.uint8)
     trimap[maps >= np.float32(rule.fg)] = FOREGROUND
     trimap[maps <= np.float32(rule.bg)] = BACKGROUND
-    return trimap, tuple(_repair(plane, values, rule) for plane, values in zip(trimap, maps, strict=True))
+    return trimap, tuple(repair(plane, values, rule.top, rule.low) for plane, values in zip(trimap, maps, strict=True))
 
 
-def _repair(plane: UInt8[np.ndarray, "h w"], values: Float32[np.ndarray, "h w"], rule: TrimapRule) -> str:
-    """Change `plane` in place where it lacks a kind; return its status."""
+def repair(plane: UInt8[np.ndarray, "h w"], values: Float32[np.ndarray, "h w"], top: float, low: float) -> str:
+    """Change `plane` in place where it lacks a kind, by the rule above and its two shares; return its status."""
     no_fg, no_bg = not (plane == FOREGROUND).any(), not (plane == BACKGROUND).any()
     if not (no_fg or no_bg):
         return "ok"
@@ -84,9 +84,9 @@ def _repair(plane: UInt8[np.ndarray, "h w"], values: Float32[np.ndarray, "h w"],
         return "unsolvable"
     off_centre = _distance_from_centre(*plane.shape)
     if no_fg:
-        _take(plane, FOREGROUND, np.lexsort((off_centre, -values.ravel())), _count(rule.top, plane.size, no_bg))
+        _take(plane, FOREGROUND, np.lexsort((off_centre, -values.ravel())), _count(top, plane.size, no_bg))
     if no_bg:
-        _take(plane, BACKGROUND, np.lexsort((-off_centre, values.ravel())), _count(rule.low, plane.size, False))
+        _take(plane, BACKGROUND, np.lexsort((-off_centre, values.ravel())), _count(low, plane.size, False))
     return "neither" if no_fg and no_bg else "no-foreground" if no_fg else "no-background"
 
 

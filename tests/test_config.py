@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from matlabel_bench.config import Experiment, Options, check_seeds, load_profile, parse_sets, profiles, resolve
+from matlabel_bench.config import Experiment, Options, parse_sets, resolve
 from matlabel_bench.errors import MissingPart, UsageError
+from matlabel_bench.profiles import check_seeds, load_profile, profiles
 from matlabel_bench.registry import BLOCK
-from matlabel_bench.tables import Row
+from matlabel_bench.tables import Column, Row
 
 TABLE = """
 [[columns]]
@@ -57,21 +58,24 @@ def settle(**options: object) -> Experiment:
     return resolve(["t.toml"], dataclasses.replace(Options(profile="p.toml"), **options))
 
 
+COLUMN = Column("S")
+
+
 def rows(experiment: Experiment) -> dict[str, Row]:
     return {r.name: r for r in experiment.tables[0].rows}
 
 
 def test_the_row_wins_over_the_command_line_over_the_profile_over_the_default(folder: Path) -> None:
     plain = settle()
-    assert plain.part("cam", "stub-cam", rows(plain)["plain"]).gain == 2
+    assert plain.part("cam", "stub-cam", rows(plain)["plain"], COLUMN).gain == 2
     told = settle(sets=("stub-cam.gain=3", "trimap.fg=0.6"))
-    assert told.part("cam", "stub-cam", rows(told)["plain"]).gain == 3
-    assert told.part("cam", "stub-cam", rows(told)["sharp"]).gain == 4
-    assert told.rule("label", rows(told)["sharp"]).map_threshold == 0.3
-    assert told.rule("label", rows(told)["plain"]).map_threshold == 0.15
-    assert told.rule("trimap", rows(told)["plain"]).fg == 0.6
+    assert told.part("cam", "stub-cam", rows(told)["plain"], COLUMN).gain == 3
+    assert told.part("cam", "stub-cam", rows(told)["sharp"], COLUMN).gain == 4
+    assert told.rule("label", rows(told)["sharp"], COLUMN).map_threshold == 0.3
+    assert told.rule("label", rows(told)["plain"], COLUMN).map_threshold == 0.15
+    assert told.rule("trimap", rows(told)["plain"], COLUMN).fg == 0.6
     with pytest.raises(MissingPart):
-        told.part("cam", "stub-nothing", rows(told)["absent"])
+        told.part("cam", "stub-nothing", rows(told)["absent"], COLUMN)
 
 
 def test_data_set_seeds_and_root(folder: Path) -> None:
@@ -90,9 +94,9 @@ def test_device_and_weights_reach_the_parts_that_have_such_a_field(folder: Path)
     Path("t.toml").write_text(table + '[[rows]]\nname = "own"\ncam = "cam"\nset = { "cam.device" = "cpu" }\n')
     Path("p.toml").write_text(PROFILE.replace("[stub-nothing]\ndepth = 3\n", ""))
     experiment = settle(device="cuda", weights="w.pth")
-    part = experiment.part("cam", "cam", rows(experiment)["r"])
+    part = experiment.part("cam", "cam", rows(experiment)["r"], COLUMN)
     assert (part.device, part.weights) == ("cuda", "w.pth")
-    assert experiment.part("cam", "cam", rows(experiment)["own"]).device == "cpu"
+    assert experiment.part("cam", "cam", rows(experiment)["own"], COLUMN).device == "cpu"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import photos
 import pytest
 from PIL import Image
 
+from matlabel_bench import jobs as stage_jobs
 from matlabel_bench import plan as plans
 from matlabel_bench import registry
 from matlabel_bench.config import Options, resolve
@@ -155,7 +156,7 @@ def test_versions_are_in_the_keys(make: Make, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(cls, "version", 2)
     after = chain(cell(make(), "matting").scores[0])
     assert {s for s in before if before[s] != after[s]} == {"alpha", "score"}
-    monkeypatch.setattr(plans, "VERSION", plans.VERSION + 1)
+    monkeypatch.setattr(stage_jobs, "VERSION", stage_jobs.VERSION + 1)
     third = chain(cell(make(), "matting").scores[0])
     assert all(after[s] != third[s] for s in after)
 
@@ -207,7 +208,9 @@ def test_only_a_score_can_reach_a_mask(make: Make) -> None:
     for job in plan.jobs.values():
         task = runner._task(job, plan.slot(job).files)
         assert (task.dataset is not None) == (job.stage == "score")
-        assert (task.threshold is not None) == (job.stage == "refine"), "of an oracle a refiner learns one number"
+        assert (task.inputs.threshold is not None) == (job.stage == "refine"), (
+            "of an oracle a refiner learns one number"
+        )
     parts = [j.part for j in plan.jobs.values() if j.part is not None]
     assert not any(isinstance(p, type(plan.experiment.dataset)) for p in parts)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from PIL import Image
 
 from matlabel_bench import planes, stages
 from matlabel_bench.errors import DataError, MattingFailed
+from matlabel_bench.handover import Inputs, load_maps, load_scores, load_seed, output
 from matlabel_bench.images import read_label
 from matlabel_bench.planes import read_planes, write_planes
 from matlabel_bench.score import Tallies
-from matlabel_bench.stages import Task, load_maps, load_scores, load_seed, output, run_chunk
+from matlabel_bench.stages import Task, run_chunk
 from matlabel_bench.trimap import TrimapRule
 from matlabel_bench.types import Sample
 
@@ -53,9 +54,9 @@ def picture(tmp_path: Path) -> Path:
 
 
 def task(stage: str, folder: Path, **more: Any) -> Task:
-    fields = dict.fromkeys(("part", "weights", "maps", "trimap", "alpha", "labels", "threshold", "dataset"))
-    given = {"name": "part", "out": folder / stage, "split": "train"} | more
-    return Task(stage=stage, **(fields | given))
+    inputs = Inputs(**{k: more.pop(k) for k in [f.name for f in fields(Inputs)] if k in more})
+    given = {"name": "part", "part": None, "dataset": None, "out": folder / stage, "split": "train", "classes": 2}
+    return Task(stage=stage, inputs=inputs, **(given | more))
 
 
 def do(job: Task, sample: Sample) -> stages.Outcome:
@@ -118,7 +119,7 @@ def test_maps_are_kept_on_their_grid_and_come_back_at_the_images_size(tmp_path: 
     with np.load(output("maps", job.out, sample.id), allow_pickle=False) as stored:
         assert (stored["cams"].dtype, stored["cams"].shape) == (np.float16, (2, 5, 6))
         assert stored["size"].tolist() == [20, 24]
-    maps = load_maps(task("trimap", tmp_path, maps=job.out), sample)
+    maps = load_maps(task("trimap", tmp_path, maps=job.out).inputs, sample)
     assert (maps.dtype, maps.shape) == (np.float32, (2, 20, 24))
     assert maps.min() >= 0
     assert maps.max() == pytest.approx(1, abs=1e-3)
@@ -126,7 +127,7 @@ def test_maps_are_kept_on_their_grid_and_come_back_at_the_images_size(tmp_path: 
     for damage in (b"", b"damaged", output("maps", job.out, sample.id).read_bytes()[:-30]):
         output("maps", job.out, sample.id).write_bytes(damage)
         with pytest.raises(DataError, match="a file of maps of this program"):
-            load_maps(task("trimap", tmp_path, maps=job.out), sample)
+            load_maps(task("trimap", tmp_path, maps=job.out).inputs, sample)
 
 
 # The whole way -------------------------------------------------------------------------------------------------------
@@ -158,7 +159,7 @@ def test_an_image_goes_all_the_way_and_ties_go_to_the_maps(tmp_path: Path, pictu
     do(task("maps", tmp_path, part=Says(two)), sample)
     do(task("trimap", tmp_path, maps=maps, part=TrimapRule()), sample)
     assert do(task("alpha", tmp_path, maps=maps, trimap=tmp_path / "trimap", part=Says(half)), sample).error is None
-    seed, tie = load_seed(task("refine", tmp_path, maps=maps, alpha=alpha), sample)
+    seed, tie = load_seed(task("refine", tmp_path, maps=maps, alpha=alpha).inputs, sample)
     assert set(np.unique(np.round(seed * 255))) <= {0, 178, 179, 255}
     assert tie is not None
     job = task("refine", tmp_path, maps=maps, alpha=alpha, threshold=0.5, part=Says(lambda i, t, scores: scores))
@@ -201,7 +202,7 @@ def test_a_solver_that_gives_up_is_replaced_by_the_map_class_by_class(tmp_path: 
     do(task("trimap", tmp_path, maps=maps, part=TrimapRule()), sample)
     outcome = do(task("alpha", tmp_path, maps=maps, trimap=tmp_path / "trimap", part=Says(moody)), sample)
     assert outcome.notes == {"classes": 2, "fallback": ["much of it"]}
-    alpha, tie = load_seed(task("score", tmp_path, maps=maps, alpha=tmp_path / "alpha"), sample)
+    alpha, tie = load_seed(task("score", tmp_path, maps=maps, alpha=tmp_path / "alpha").inputs, sample)
     assert tie is not None
     assert np.abs(alpha[0] - tie[0]).max() <= 0.5 / 255 + 1e-6, "the first class is its map"
     assert np.abs(alpha[1] - tie[1]).max() > 0.1, "the second one is matted"
@@ -219,7 +220,7 @@ def test_a_later_refiner_starts_from_the_label_before_it(tmp_path: Path, picture
     output("refine", tmp_path / "refine", "a").unlink()
     maps = tmp_path / "maps"
     assert do(task("refine", tmp_path, maps=maps, threshold=0.15, part=Says(label)), sample).error is None
-    scores = load_scores(task("refine", tmp_path, labels=tmp_path / "refine"), sample)
+    scores = load_scores(task("refine", tmp_path, labels=tmp_path / "refine").inputs, sample)
     assert scores.shape == (3, 20, 24)
     assert (scores.sum(axis=0) == 1).all()
     assert scores[1, 0, 0] == scores[2, 5, 0] == scores[0, 9, 0] == 1, "255 starts as background"

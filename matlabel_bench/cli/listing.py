@@ -107,12 +107,12 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def _files(what: str) -> list[dict[str, str]]:
-    from matlabel_bench import config, tables
+    from matlabel_bench import profiles, tables
 
     if what == "recipes":
         found = {p.stem: p for p in sorted((tables.home() / "recipes").glob("*.toml"))}
     else:
-        found = tables.tables() if what == "tables" else config.profiles()
+        found = tables.tables() if what == "tables" else profiles.profiles()
     return [{"name": name, "title": _title(path)} for name, path in found.items()]
 
 

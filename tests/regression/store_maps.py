@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 
 from matlabel_bench import registry
-from matlabel_bench.stages import output
+from matlabel_bench.handover import output
 
 HERE = Path(__file__).resolve().parent
 
