@@ -1,4 +1,4 @@
-"""Built-in refiners: the dense CRF, IRN."""
+"""Built-in refiners: the dense CRF, IRN, saliency."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from matlabel_bench.registry import Registry
 from matlabel_bench.spec import hookimpl
 from matlabel_refiners.crf import Crf
 from matlabel_refiners.irn import Irn
+from matlabel_refiners.saliency import Saliency
 
 
 @hookimpl
@@ -13,3 +14,4 @@ def matlabel_register(registry: Registry) -> None:
     """Register the refiners of this package."""
     registry.add("refiner", "crf", Crf)
     registry.add("refiner", "irn", Irn)
+    registry.add("refiner", "saliency", Saliency)
