@@ -33,8 +33,8 @@ def uncertain(alpha: torch.Tensor, radii: Sequence[int]) -> torch.Tensor:
     small = functional.interpolate(alpha.detach(), size=(GRID, GRID), mode="nearest")
     open_ = ((small >= LEVEL) & (small <= 1 - LEVEL)).cpu().numpy()
     wide = np.stack([dilate(plane, radius) for plane, radius in zip(open_[:, 0], radii, strict=True)])[:, None]
-    back = functional.interpolate(torch.from_numpy(wide).to(alpha), size=alpha.shape[2:], mode="nearest")
-    return back > 0
+    exact = torch.from_numpy(wide).double()  # float32 would round to another neighbour here and there
+    return functional.interpolate(exact, size=alpha.shape[2:], mode="nearest").to(alpha.device) > 0
 
 
 def dilate(mask: np.ndarray, radius: int) -> np.ndarray:
