@@ -258,6 +258,18 @@ def test_supervision_beyond_tags_has_its_column_and_new_rows_their_sign():
     assert ("†", "not a row of the paper's table") in frames.build(info, [SEED], Extras()).legend
 
 
+def test_what_parts_have_to_say_stands_at_their_row(tmp_path: Path):
+    said = ("weights: own_training", "rule: not verified")
+    write(tmp_path, INFO, CELLS, Extras(notes={"Mat-Label <ours>": said, "CAM": said[1:]}))
+    text = (tmp_path / "table.md").read_text()
+    assert "| CAM<sup>1</sup> | 52.3" in text and r"| Mat-Label \<ours\><sup>4, 1</sup> | 60.0" in text
+    assert "- <sup>1</sup> rule: not verified\n" in text and r"- <sup>4</sup> weights: own\_training" in text
+    assert r"CAM\textsuperscript{1} & 52.3" in (tmp_path / "table.tex").read_text()
+    page = read_page(tmp_path / "table.html")
+    assert "#note-4" in page.links and "note-4" in page.ids and "Mat-Label <ours>4 1" in page.text
+    assert "method" in (tmp_path / "table.csv").read_text() and "rule" not in (tmp_path / "table.csv").read_text()
+
+
 def test_the_tables_own_word_published_is_not_doubled():
     info = dataclasses.replace(INFO, published_note="published: VOC 2012 train, 21 classes")
     assert str(frames.build(info, CELLS, Extras()).headings[1]) == "Seed: published (VOC 2012 train, 21 classes)"
@@ -322,6 +334,9 @@ def test_pictures_stand_in_a_grid(tmp_path: Path):
     top = 48
     assert (pixels[top + 20, 6 + 30] == 100).all()
     assert (pixels[top + 20, 2 * 66 + 6 + 30] == 128).all()
+    pictures.grid([line], ["a title wider than its panel", *titles[1:]], tmp_path / "wide.png", height=40)
+    with Image.open(tmp_path / "wide.png") as made:
+        assert 6 * 60 + 7 * 6 + 100 < made.size[0] < 6 * 60 + 7 * 6 + 200
     with pytest.raises(ContractError, match="lines of 2 panels"):
         pictures.grid([line], ["a", "b"], tmp_path / "x.png")
 
