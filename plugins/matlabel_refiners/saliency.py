@@ -95,7 +95,7 @@ class Saliency:
         scores = np.concatenate([background[None], planes]).astype(np.float32)
         scores[scores < self.threshold] = 0
         values = np.concatenate([[0], tags]).astype(np.uint8)
-        label = values[scores.argmax(axis=0)]
+        label: Label = values[scores.argmax(axis=0)]
         label[(scores > self.conflict).sum(axis=0) > 1] = IGNORE
         doubtful = (saliency >= self.salient) | (planes > self.sure).any(axis=0)
         label[(label == 0) & doubtful] = IGNORE
@@ -108,11 +108,12 @@ class Saliency:
 
     def _mined(self, plane: Plane, own: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
         """Pixels that may belong to the class: above the median of its own, or of the upper half of its map."""
-        if own.any():
-            return plane > np.median(plane[own])
-        upper = plane[plane > self.mining_floor]
-        upper = upper[upper > np.median(upper)] if upper.size else upper
-        return plane > np.median(upper) if upper.size else np.zeros_like(own)
+        basis = plane[own]
+        if not basis.size:
+            upper = plane[plane > self.mining_floor]
+            basis = upper[upper > np.median(upper)] if upper.size else upper
+        above: np.ndarray = plane > (np.median(basis) if basis.size else np.inf)
+        return above
 
 
 def read_saliency(folder: Path, name: str, size: tuple[int, ...]) -> UInt8[np.ndarray, "h w"]:
