@@ -19,7 +19,7 @@ from typing import Any
 
 from matlabel_bench.errors import BenchError
 from matlabel_bench.fields import build
-from matlabel_bench.kit import kinds, promises
+from matlabel_bench.kit import kinds, promises, scenes
 from matlabel_bench.kit.trial import Finding, Trial
 from matlabel_bench.registry import Entry
 
@@ -37,12 +37,19 @@ def check(entry: Entry, fields: Mapping[str, Any] | None = None) -> list[Finding
         UsageError: a field that the part does not have, or a value it does not take.
     """
     given = dict(fields or {})
-    part = build(entry.cls, cheap(entry.cls) | given, entry.name)
     trial = Trial()
     promises.common(trial, entry, build(entry.cls, given, entry.name))
     with tempfile.TemporaryDirectory(prefix="matlabel-check-") as folder:
+        brought = _folders(entry.cls, Path(folder))
+        part = build(entry.cls, cheap(entry.cls) | brought | given, entry.name)
         kinds.CHECKS[entry.kind](trial, part, Path(folder))
     return trial.findings
+
+
+def _folders(cls: type, root: Path) -> dict[str, str]:
+    """Small data for the fields that name a folder of a data set's."""
+    wanted = {f.name for f in dataclasses.fields(cls) if f.metadata.get("key") == "folder"}
+    return {n: str(path) for n, path in scenes.folders(root).items() if n in wanted} if wanted else {}
 
 
 def cheap(cls: type) -> dict[str, Any]:
@@ -50,6 +57,7 @@ def cheap(cls: type) -> dict[str, Any]:
     known = {f.name: f.metadata for f in dataclasses.fields(cls)}
     wanted: dict[str, Any] = {"epochs": 1, "batch": 4, "weights": "none", "backbone": "small"}
     wanted |= {"side_low": 64, "side_high": 96, "crop": 64, "scales": (1.0,)}
+    wanted |= {"steps": 4, "size": "small"}
     out = {}
     for name, value in wanted.items():
         if name in known:

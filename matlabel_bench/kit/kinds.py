@@ -17,10 +17,10 @@ import numpy as np
 from matlabel_bench import contracts
 from matlabel_bench.errors import DataError, UsageError
 from matlabel_bench.kit import scenes
+from matlabel_bench.kit.scenes import TAGS
 from matlabel_bench.kit.trial import Case, Trial, hold, live
 from matlabel_bench.types import BACKGROUND, FOREGROUND, IGNORE, UNKNOWN, Sample, Split
 
-TAGS: tuple[tuple[int, ...], ...] = ((1,), (1, 2), (2,), ())
 SAME_TRAINING = 1e-3
 """How far results of two trainings from one seed may stand apart: float rounding of a device, grown over one epoch."""
 
@@ -30,7 +30,7 @@ def cam(trial: Trial, part: Any, folder: Path) -> None:
     cases = []
     for (h, w), tags in zip((*scenes.SIZES, scenes.SIZES[0]), TAGS, strict=True):
         check = partial(contracts.check_cams, tags=len(tags), who="the part")
-        args = (scenes.image(h, w, tags), np.array(tags, np.uint8))
+        args = (scenes.image(h, w, tags), np.array(tags, np.uint8), *_id(part, h, w, tags))
         cases.append(Case(f"maps of a {h}x{w} image with {_count(tags)}", args, check))
     train = scenes.split(folder / "images")
     _fit_and_open(trial, part, folder, partial(_fit_cam, part, train), cases)
@@ -51,15 +51,16 @@ def matting(trial: Trial, part: Any, folder: Path) -> None:
 
 
 def refiner(trial: Trial, part: Any, folder: Path) -> None:
-    """Scores or a label, for one, two and no tags."""
+    """Scores or a label, for one, two and no tags, from scores or from maps."""
+    evidence = scenes.maps if getattr(part, "takes", "scores") == "maps" else scenes.scores
     cases = []
     for (h, w), tags in zip((*scenes.SIZES, scenes.SIZES[0]), TAGS, strict=True):
-        args = (scenes.image(h, w, tags), np.array(tags, np.uint8), scenes.scores(h, w, tags))
+        args = (scenes.image(h, w, tags), np.array(tags, np.uint8), evidence(h, w, tags), *_id(part, h, w, tags))
         check = partial(_refined, size=(h, w), tags=tags)
         cases.append(Case(f"refined {h}x{w} scores with {_count(tags)}", args, check))
     train = scenes.split(folder / "images")
-    scores = {s.id: scenes.scores(*scenes.size(s), s.tags) for s in train}
-    _fit_and_open(trial, part, folder, partial(_fit_on, part, train, scores), cases)
+    given = {s.id: evidence(*scenes.size(s), s.tags) for s in train}
+    _fit_and_open(trial, part, folder, partial(_fit_on, part, train, given), cases)
 
 
 def segmenter(trial: Trial, part: Any, folder: Path) -> None:
@@ -206,6 +207,10 @@ def _refuses(call: Callable[[], object]) -> None:
     except (DataError, UsageError):
         return
     hold(False, "nothing was raised; raise DataError and name the splits there are")
+
+
+def _id(part: Any, h: int, w: int, tags: tuple[int, ...]) -> tuple[str, ...]:
+    return (scenes.name(h, w, tags),) if getattr(part, "wants_id", False) else ()
 
 
 def _count(tags: tuple[int, ...]) -> str:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from matlabel_bench.types import BACKGROUND, FOREGROUND, UNKNOWN, Image, Label, Sample, Scores, Split, Trimap
+from matlabel_bench.types import BACKGROUND, FOREGROUND, UNKNOWN, Cams, Image, Label, Sample, Scores, Split, Trimap
 
 CLASSES = ("disc", "square")
 SIZES = ((61, 83), (80, 64), (75, 75))
 """Rows and columns; odd ones among them, because networks and pyramids like to round."""
+TAGS: tuple[tuple[int, ...], ...] = ((1,), (1, 2), (2,), ())
 COLOURS = np.array([[200, 60, 50], [50, 90, 210]])
 RADIUS = 0.18
 """Of an object, as a share of the image's smaller side."""
@@ -46,10 +47,15 @@ def trimap(h: int, w: int, tags: Sequence[int]) -> Trimap:
     return out
 
 
+def maps(h: int, w: int, tags: Sequence[int]) -> Cams:
+    """Soft evidence for each object, 1 well inside it and 0 far outside: k h w."""
+    out: Cams = np.clip(1.3 - 0.7 * distance(h, w, tags), 0, 1).astype(np.float32)
+    return out
+
+
 def scores(h: int, w: int, tags: Sequence[int]) -> Scores:
     """Soft evidence for each object against a constant background, summing to 1 over the planes."""
-    maps = np.clip(1.3 - 0.7 * distance(h, w, tags), 0, 1)
-    planes = np.concatenate([np.full((1, h, w), 0.35), maps])
+    planes = np.concatenate([np.full((1, h, w), 0.35), maps(h, w, tags)])
     out: Scores = (planes / planes.sum(axis=0)).astype(np.float32)
     return out
 
@@ -66,6 +72,28 @@ def size(sample: Sample) -> tuple[int, int]:
     """Rows and columns of a sample's image."""
     h, w, _ = sample.read().shape
     return h, w
+
+
+def name(h: int, w: int, tags: Sequence[int]) -> str:
+    """The id of a scene that is tried: for parts that go by ids."""
+    return f"case_{h}x{w}_{len(tags)}"
+
+
+def folders(root: Path) -> dict[str, Path]:
+    """Other data, as a data set may bring it: labels ID.png under several names, and composites."""
+    from PIL import Image as Pillow
+
+    labels, composites = root / "labels", root / "composites"
+    for folder in (labels, *(composites / part for part in ("fg", "alpha", "bg"))):
+        folder.mkdir(parents=True, exist_ok=True)
+    for (h, w), tags in zip((*SIZES, SIZES[0]), TAGS, strict=True):
+        Pillow.fromarray(label(h, w, tags)).save(labels / f"{name(h, w, tags)}.png")
+    for index in range(4):
+        Pillow.fromarray(image(96, 96, (1,), seed=index)).save(composites / "fg" / f"{index}.png")
+        alpha = np.rint(255 * maps(96, 96, (1,))[0]).astype(np.uint8)
+        Pillow.fromarray(alpha).save(composites / "alpha" / f"{index}.png")
+        Pillow.fromarray(image(96, 96, (), seed=index)).save(composites / "bg" / f"{index}.png")
+    return {"maps": labels, "saliency": labels, "composites": composites}
 
 
 def split(folder: Path, count: int = 24) -> Split:

@@ -60,7 +60,8 @@ class Case:
     """One call of a live function: its arguments, and what its result must be."""
 
     name: str
-    args: tuple[np.ndarray, ...]
+    args: tuple[Any, ...]
+    """Arrays and, for a part that asks for it, the image's id."""
     validate: Callable[[Any], object]
     may_fail: bool = False
     """Whether MattingFailed is an answer too: the trimap may leave nothing to solve."""
@@ -76,7 +77,7 @@ def live(trial: Trial, opening: Callable[[], Callable[..., Any]], cases: Sequenc
     touched, results = [], []
     for case in cases:
         with trial(f"{case.name}"):
-            args = tuple(a.copy() for a in case.args)
+            args = _copies(case.args)
             result = _call(function, args, case)
             results.append((case, None if result is None else np.array(result)))
             if any(not np.array_equal(a, b) for a, b in zip(args, case.args, strict=True)):
@@ -107,9 +108,13 @@ def _call(function: Callable[..., Any], args: tuple[np.ndarray, ...], case: Case
         raise
 
 
+def _copies(args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(a.copy() if isinstance(a, np.ndarray) else a for a in args)
+
+
 def _agree(function: Callable[..., Any], results: Sequence[tuple[Case, np.ndarray | None]]) -> None:
     hold(bool(results), "no call gave anything to compare")
     for case, before in results:
-        again = _call(function, tuple(a.copy() for a in case.args), case)
+        again = _call(function, _copies(case.args), case)
         same = again is None if before is None else again is not None and np.array_equal(before, again)
         hold(same, f"another result for: {case.name}; fix the seed of whatever is drawn at random")
