@@ -30,6 +30,8 @@ class Measured:
     counts: tuple[Counts, ...] = ()
     """One a seed; empty where nothing was measured."""
     score: Score | None = None
+    thresholds: tuple[float, ...] = ()
+    """Of the seed, one a seed of chance."""
 
 
 def measure(plan: Plan, failures: Mapping[str, str], cell: CellPlan) -> Measured:
@@ -68,7 +70,7 @@ def measure(plan: Plan, failures: Mapping[str, str], cell: CellPlan) -> Measured
         seconds=_seconds(plan, [*cell.scores, *cell.choosers]),
         key=_key(cell.scores),
     )
-    return Measured(cell, done, counts, score)
+    return Measured(cell, done, counts, score, tuple(thresholds))
 
 
 def _timed(plan: Plan, cell: CellPlan, base: Cell) -> Cell:

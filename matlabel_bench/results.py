@@ -14,12 +14,14 @@ from matlabel_bench.cells import Cell
 from matlabel_bench.config import Experiment
 from matlabel_bench.errors import UsageError
 from matlabel_bench.files import write_text
+from matlabel_bench.galleries import gallery
 from matlabel_bench.measure import Measured, curve, degenerate, measure, score_of_maps
 from matlabel_bench.plan import Plan
 from matlabel_bench.report import (
     ClassScores,
     Curve,
     Extras,
+    Gallery,
     Repairs,
     RowDifference,
     StageScore,
@@ -50,7 +52,8 @@ def write(plan: Plan, failures: dict[str, str], say: Say) -> tuple[dict[str, lis
     for table in plan.experiment.tables:
         done = [measure(plan, failures, c) for c in plan.cells if c.table is table]
         folder = Path(plan.experiment.options.out) / table.name
-        write_report(folder, _info(plan, table), [m.cell for m in done], _extras(plan, table, done))
+        pictures = gallery(plan, table, done, folder)
+        write_report(folder, _info(plan, table), [m.cell for m in done], _extras(plan, table, done, pictures))
         for m in done:
             exporting.test_server(plan, m.plan, folder)
         _write_columns(folder, done)
@@ -76,10 +79,12 @@ def _info(plan: Plan, table: Table) -> TableInfo:
         published_split=table.published_split,
         published_classes=table.published_classes,
         extensions=tuple(r.name for r in table.rows if r.extension),
+        row_label=table.row_label,
+        form=table.form,
     )
 
 
-def _extras(plan: Plan, table: Table, done: Sequence[Measured]) -> Extras:
+def _extras(plan: Plan, table: Table, done: Sequence[Measured], pictures: Gallery | None) -> Extras:
     measured = [m for m in done if m.cell.status == "measured"]
     first = {m.cell.row: m for m in reversed(measured)}  # a row's first measured column speaks for its seed
     return Extras(
@@ -88,6 +93,7 @@ def _extras(plan: Plan, table: Table, done: Sequence[Measured]) -> Extras:
         curves=tuple(_curves(plan, first, measured)),
         class_names=("background", *plan.experiment.dataset.class_names()),
         notes=_notes(done),
+        gallery=pictures,
         classes=tuple(ClassScores(m.cell.row, m.cell.column, m.score.per_class) for m in measured if m.score),
         repairs={m.cell.row: _repairs(plan, m) for m in first.values() if m.plan.matting},
         record=_record(plan, table, measured),
@@ -110,12 +116,13 @@ def _stages(plan: Plan, measured: Sequence[Measured]) -> list[StageScore]:
     """cam -> alpha -> refined, each row under its protocol threshold."""
     out = []
     for m in measured:
-        if m.plan.column.threshold != "protocol" or m.score is None:
+        column = m.plan.column
+        if m.plan.table.form != "table" or column.threshold != "protocol" or column.set or m.score is None:
             continue
-        cell, stage = m.cell, " + ".join([*m.plan.refine, *filter(None, [m.plan.column.segment])])
+        cell, stage = m.cell, " + ".join([*m.plan.refine, *filter(None, [column.segment])])
         if not stage:
             stage = "alpha" if m.plan.matting else "cam"
-        if stage == "alpha" and m.plan.maps:
+        if stage == "alpha" and m.plan.maps and not column.matting:
             cam, threshold = score_of_maps(plan, m.plan)
             out.append(StageScore(cell.row, "cam", cam.value, cam.low, cam.high, threshold, "oracle"))
         score = m.score

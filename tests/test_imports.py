@@ -40,7 +40,7 @@ LAYERS = (
         "train",
     },
     {"jobs", "handover", "timing", "chain", "plan", "forecast", "stages", "gather", "fit", "trainings", "runner"},
-    {"measure", "results", "exporting", "report", "gate", "labelling"},
+    {"measure", "results", "exporting", "galleries", "report", "gate", "labelling"},
     {"cli", "doctor", "kit", "scaffold"},
 )
 # Names that only annotate: the trainings serve a runner, and the runner writes results when it ends.
