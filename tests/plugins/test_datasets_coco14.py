@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from matlabel_bench import registry
+from matlabel_bench import kit, registry
 from matlabel_bench.errors import DataError, UsageError
 from matlabel_bench.fingerprint import Fingerprints
 from matlabel_datasets import coco_masks, coco_stream
@@ -346,3 +346,10 @@ def test_real_annotations_equal_pycocotools_painting_of_them(real_data: Path, na
         assert sample.tags == tuple(sorted({numbers.index(r["category_id"]) + 1 for r in rows}))
     with PIL.Image.open(split.samples[0].path) as picture:
         assert read(split.samples[0].id).shape == picture.size[::-1]
+
+
+def test_every_promise_is_kept_on_real_images(real_data: Path) -> None:
+    if not (root := real_data / "coco14-mini").is_dir():
+        pytest.skip(f"no COCO images: {root} is absent")
+    entry = registry.start()[0].get("dataset", "coco14")
+    assert {f.name: f.message for f in kit.check(entry, {"root": str(root)}) if not f.ok} == {}

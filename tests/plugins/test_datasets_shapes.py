@@ -177,8 +177,8 @@ def test_saliency_is_a_middling_guess_at_the_objects(drawn: Shapes) -> None:
     assert 0.5 < inside / either < 0.9
 
 
-def test_composites_are_objects_and_grounds_of_their_own(drawn: Shapes) -> None:
-    folder = drawn.folders()["composites"]
+def test_composites_are_objects_and_grounds_of_their_own(tmp_path: Path) -> None:
+    folder = Shapes(root=str(tmp_path), size=64).folders()["composites"]
     names = {kind: sorted(p.name for p in (folder / kind).iterdir()) for kind in ("fg", "alpha", "bg")}
     assert names["fg"] == names["alpha"] and len(names["fg"]) == 120 and len(names["bg"]) == 60
     soft = 0
