@@ -34,6 +34,7 @@ from matlabel_cams.scales import at_scales, grid, sampling
 
 IRN, RECAM = "jiwoon-ahn/irn@a2ece00", "zhaozhengChen/ReCAM@2bdbcd2"
 CLASSES, STEPS = 20, 3
+CHANGE = f"change of all weights by {STEPS} steps: the reference's optimiser, our training"
 Row = tuple[str, float]
 
 
@@ -118,6 +119,12 @@ def gradients(pairs: Sequence[tuple[torch.nn.Parameter, torch.nn.Parameter]]) ->
     return apart([a for a, _ in moved], [b for _, b in moved])
 
 
+def poly(ref: SimpleNamespace, groups: Sequence[tuple[Any, float]]) -> Any:
+    """The reference's optimiser over parameters with their learning rates."""
+    told = [{"params": params, "lr": lr, "weight_decay": 1e-4} for params, lr in groups]
+    return ref.torchutils.PolyOptimizer(told, groups[-1][1], 1e-4, max_step=STEPS)
+
+
 def trained(network: Any, part: Cam | ReCam, optimiser: Any, loss: Callable[[], torch.Tensor], pairs: Any) -> float:
     """What a few steps on the same images change, by our training and by the reference's optimiser."""
     before = [b.detach().clone() for _, b in pairs]
@@ -168,13 +175,17 @@ def of_cam(ref: SimpleNamespace, weights: str) -> Iterator[Row]:
     ours.losses(images, tags, torch.zeros(3))["loss_cls"].backward()
     pairs = list(pairs_of(ours, theirs))
     yield "gradients of the loss, and which parameters have one", gradients(pairs)
-    decay, (body, head) = part.weight_decay, theirs.trainable_parameters()
-    groups = [(body, part.lr), (head, part.lr * part.head_multiple)]
-    optimiser = ref.torchutils.PolyOptimizer(
-        [{"params": p, "lr": lr, "weight_decay": decay} for p, lr in groups], part.lr, decay, max_step=STEPS
-    )
-    change = trained(ours, part, optimiser, lambda: functional.multilabel_soft_margin_loss(theirs(images), tags), pairs)
-    yield f"change of all weights by {STEPS} steps (the reference's optimiser, our training)", change
+    body, head = theirs.trainable_parameters()
+    optimiser = poly(ref, [(body, part.lr), (head, 10 * part.lr)])
+    loss = functional.multilabel_soft_margin_loss
+    yield CHANGE, trained(ours, part, optimiser, lambda: loss(theirs(images), tags), pairs)
+
+
+def at_strides(ref: SimpleNamespace, weights: str) -> Iterator[Row]:
+    """Rows of `recam` at both strides."""
+    for stride in (16, 8):
+        for what, difference in of_recam(ref, weights, stride):
+            yield f"{what}, stride {stride}", difference
 
 
 def of_recam(ref: SimpleNamespace, weights: str, stride: int) -> Iterator[Row]:
@@ -201,7 +212,9 @@ def of_recam(ref: SimpleNamespace, weights: str, stride: int) -> Iterator[Row]:
         yield "maps of one image and its mirror image, one scale, heads=product", product
         ours.product = False
         yield "the same, heads=plain", one_image(ours, maps, stride)
-    yield f"change of all weights by {STEPS} steps", _stage2(ref, part, ours.train(), theirs, second, pairs)
+    (body, head), lr = theirs.trainable_parameters(), part.recam_lr
+    optimiser = poly(ref, [(body, 0.1 * lr), (head, 0.1 * lr), (list(second.parameters()), lr)])
+    yield CHANGE, trained(ours.train(), part, optimiser, lambda: _loss(theirs, second, images, tags), pairs)
 
 
 def _losses(ours: ReCamNetwork, theirs: Any, second: Any, images: torch.Tensor, tags: torch.Tensor) -> Iterator[Row]:
@@ -217,20 +230,10 @@ def _losses(ours: ReCamNetwork, theirs: Any, second: Any, images: torch.Tensor, 
     (told["loss_cls"] + told["loss_sce"]).backward()
 
 
-def _stage2(ref: SimpleNamespace, part: ReCam, ours: ReCamNetwork, theirs: Any, second: Any, pairs: Any) -> float:
-    images, tags = example()
-    (body, head), lr, decay = theirs.trainable_parameters(), part.recam_lr, part.weight_decay
-    groups = [(body, 0.1 * lr), (head, 0.1 * lr), (list(second.parameters()), lr)]
-    optimiser = ref.torchutils.PolyOptimizer(
-        [{"params": p, "lr": rate, "weight_decay": decay} for p, rate in groups], lr, decay, max_step=STEPS
-    )
-
-    def loss() -> torch.Tensor:
-        logits, vectors, _ = theirs(images)
-        total: torch.Tensor = functional.multilabel_soft_margin_loss(logits, tags) + second(vectors, tags)[0]
-        return total
-
-    return trained(ours, part, optimiser, loss, pairs)
+def _loss(theirs: Any, second: Any, images: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
+    logits, vectors, _ = theirs(images)
+    total: torch.Tensor = functional.multilabel_soft_margin_loss(logits, tags) + second(vectors, tags)[0]
+    return total
 
 
 def main() -> None:
@@ -242,17 +245,13 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder) / "resnet50.pth")
-        for name, source, checkout in (("cam", IRN, given.irn), ("recam", RECAM, given.reference)):
-            if checkout is None:
-                continue
-            ref = reference(checkout)
-            torch.save(random_weights(ref), file)
-            rows = (
-                {"": of_cam(ref, file)} if name == "cam" else {f", stride {s}": of_recam(ref, file, s) for s in (16, 8)}
-            )
-            for more, found in rows.items():
-                for what, difference in found:
-                    print(f"| {name} | {source} | {what}{more} | {difference:.1e} |", flush=True)
+        sources = (("cam", IRN, given.irn, of_cam), ("recam", RECAM, given.reference, at_strides))
+        for part, source, checkout, rows in sources:
+            if checkout is not None:
+                ref = reference(checkout)
+                torch.save(random_weights(ref), file)
+                for what, difference in rows(ref, file):
+                    print(f"| {part} | {source} | {what} | {difference:.1e} |", flush=True)
 
 
 if __name__ == "__main__":
