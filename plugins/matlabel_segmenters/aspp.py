@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -58,7 +59,7 @@ class DeepLabV2Head(BaseDecodeHead):
             warnings.filterwarnings("ignore", "For binary segmentation")  # background and one class: two logits
             super().__init__(
                 dropout_ratio=0,
-                loss_decode={"type": "PixelLoss", "balanced": balanced},
+                loss_decode={"type": PixelLoss, "balanced": balanced},
                 init_cfg=None,
                 **settings,
             )
@@ -90,10 +91,10 @@ class DeepLabV2Head(BaseDecodeHead):
 
 
 def nearest(labels: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
-    """Labels b h w in another size: each new pixel takes the one under its middle, as Pillow's NEAREST does."""
+    """Labels b h w in another size: each new pixel takes the one under its middle, exactly as Pillow's NEAREST does."""
     for axis, length in zip((-2, -1), size, strict=True):
-        old = labels.shape[axis]
-        # (2 i + 1) old / (2 length), rounded down, in whole numbers: torch's own way rounds in float32
-        at = (2 * torch.arange(length, device=labels.device) + 1) * old // (2 * length)
-        labels = labels.index_select(axis, at)
+        step = labels.shape[axis] / length
+        # Pillow adds step to step in double precision, which decides where a middle falls between two pixels
+        at = np.cumsum([0.5 * step, *[step] * (length - 1)]).astype(np.int64)
+        labels = labels.index_select(axis, torch.from_numpy(at).to(labels.device))
     return labels

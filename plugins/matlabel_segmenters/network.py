@@ -45,11 +45,12 @@ class MultiScale(nn.Module):
             raise UsageError("different scales above 0 in msc, with 1 among them", got, "set msc, e.g. 1,0.5,0.75")
         self.scales = [s for s in scales if s != 1.0]
         self.head_multiple = head_multiple
+        # classes rather than their names: a training leaves mmengine's scope behind, in which mmseg's are not found
         width = WIDTHS[backbone]
-        head = {"type": "DeepLabV2Head", "in_channels": width, "channels": width}
+        head = {"type": DeepLabV2Head, "in_channels": width, "channels": width}
         head |= {"num_classes": classes, "rates": tuple(rates), "balanced": balanced}
         self.model = EncoderDecoder(
-            backbone={"type": "DeepLabV2Encoder", "name": backbone, "style": style},
+            backbone={"type": DeepLabV2Encoder, "name": backbone, "style": style},
             decode_head=head,
             test_cfg=ConfigDict(mode="whole"),
         )
