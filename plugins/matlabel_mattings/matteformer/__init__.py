@@ -64,7 +64,11 @@ class MatteFormer:
         """Which weights these are: the file, by name and digest, or how they were trained."""
         if not self._given():
             return f"matteformer: trained here on {self.steps} steps of composites, size {self.size}"
-        return f"matteformer: weights of {Path(self.weights).name} (sha256 {self._digest()[:8]})"
+        path = Path(self.weights).expanduser()
+        if not path.is_file():  # where results are read elsewhere than they were made
+            return f"matteformer: weights of {path.name}"
+        digest = str(key_fields(self)["weights"]).removeprefix("sha256:")
+        return f"matteformer: weights of {path.name} (sha256 {digest[:8]})"
 
     def fit(self, train: Split, out: Path, seed: int) -> None:
         """Take over `weights`, or train on `composites`; the split's images are not looked at.
@@ -132,6 +136,3 @@ class MatteFormer:
 
     def _given(self) -> bool:
         return self.weights not in ("", SCRATCH)
-
-    def _digest(self) -> str:
-        return str(key_fields(self)["weights"]).removeprefix("sha256:")
