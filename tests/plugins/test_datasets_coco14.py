@@ -15,7 +15,7 @@ import pytest
 from matlabel_bench import kit, registry
 from matlabel_bench.errors import DataError, UsageError
 from matlabel_bench.fingerprint import Fingerprints
-from matlabel_datasets import coco_masks, coco_stream
+from matlabel_datasets import coco_index, coco_masks, coco_stream
 from matlabel_datasets.coco14 import CATEGORIES, CLASSES, Coco14
 
 SQUARE = [[2.0, 3.0, 8.0, 3.0, 8.0, 9.0, 2.0, 9.0]]
@@ -172,6 +172,28 @@ def test_annotations_are_taken_apart_once(tmp_path: Path, monkeypatch: pytest.Mo
     first = part.split("train")
     monkeypatch.setattr(coco_stream._Text, "members", lambda self: pytest.fail("read again"))
     assert Coco14(root=str(tmp_path), crowd="ignore").split("train") == first
+
+
+def test_a_cache_that_cannot_be_written_or_was_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = write(tmp_path / "coco", document())
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("MATLABEL_BENCH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(DataError, match=r"to write the index of instances_train2014\.json") as err:
+        part.split("train")
+    assert err.value.remedy == "free space, or choose another folder with MATLABEL_BENCH_CACHE"
+    monkeypatch.setenv("MATLABEL_BENCH_CACHE", str(tmp_path / "cache"))
+    read, files = part.masks("train"), part.mask_files("train")
+    assert read is not None
+    files["COCO_train2014_000000000003"].write_text("{")
+    files["COCO_train2014_000000000005"].unlink()
+    for name in ("COCO_train2014_000000000003", "COCO_train2014_000000000005"):
+        with pytest.raises(DataError, match=f"annotations of image {name}") as err:
+            read(name)
+        assert "it is made again" in err.value.remedy
+    (files["COCO_train2014_000000000003"].parent.parent / "index.json").write_text("[]")
+    coco_index._load.cache_clear()
+    with pytest.raises(DataError, match=r"an index of COCO in (.|\n)*delete this folder"):
+        part.split("train")
 
 
 def broken(change: Any) -> dict[str, Any]:
