@@ -9,24 +9,20 @@ Deviations: the maps of the walk are the seed, averaged over cells of 4 x 4 pixe
 anew at that size. The walk is sparse, with the same result. Images larger than `crop` are taken whole, not cut; smaller
 ones are filled up to it with their mean colour as in IRN, whose group normalisation sees that margin. On crops below
 160 pixels the radius of the pairs is a quarter of the grid. The mean displacement, which no label depends on, is that
-of at most 64 images. A trunk with pretrained weights stays as it is; one that has none (`small`) would give branches
+of at most 16 images. A trunk with pretrained weights stays as it is; one that has none (`small`) would give branches
 nothing but random filters to look at, and is trained with them.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from matlabel_bench.errors import UsageError
 from matlabel_bench.fields import knob
 from matlabel_bench.types import Cams, Image, Label, Split, Tags
-
-if TYPE_CHECKING:
-    from matlabel_bench.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -58,20 +54,13 @@ class Irn:
     scale_high: float = knob(1.5, "greatest size of an image in training, relative to its own", low=0.05)
     crop: int = knob(512, "side of the square that is cut in training and filled up to at inference, pixels", low=16)
     radius: int = knob(5, "reach of a step of the walk, cells of 4 pixels", low=2, key="open")
-    beta: float = knob(10.0, "power of the affinities in the walk", low=0, key="open")
+    beta: float = knob(10.0, "power of the affinities in the walk", low=0.1, key="open")
     exp_times: int = knob(8, "the walk has 2^exp_times steps", low=0, high=14, key="open")
     threshold: float = knob(0.25, "background below this share of the greatest value", low=0, high=1, key="open")
     amp: bool = knob(True, "float16 arithmetic in training, on a GPU only")
     device: str = knob("cpu", "where the network runs: cpu, cuda or cuda:N", key="none")
     readers: int = knob(0, "processes that read images beside a training", low=0, key="none")
     tensorboard: bool = knob(False, "write TensorBoard events beside the JSON log", key="none")
-
-    def recipe(self) -> Recipe:
-        """How mmengine is to train it."""
-        from matlabel_bench.recipe import Recipe
-
-        own = {f.name for f in dataclasses.fields(self)}
-        return Recipe(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Recipe) if f.name in own})
 
     def fit(self, train: Split, maps: Mapping[str, Cams], out: Path, seed: int) -> None:
         """Mine labels into `out`/labels and train on them.

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from matlabel_bench.errors import ContractError
 from matlabel_bench.fields import key_fields
-from matlabel_bench.recipe import WEIGHTS, load, ranks, save
+from matlabel_bench.recipe import WEIGHTS, Recipe, load, ranks, save
 from matlabel_bench.train import run
 from matlabel_bench.types import Cams, Image, Label, Split, Tags
 from matlabel_cams.backbones import Backbone, channel_constants, make
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LABELS = "labels"
 """Folder of the mined labels, beside the weights."""
-MEAN_OVER = 64
+MEAN_OVER = 16
 """Images whose displacements are averaged, the first of the split."""
 
 
@@ -56,7 +56,7 @@ def fit(part: irn.Irn, train: Split, maps: Mapping[str, Cams], out: Path, seed: 
         mine_split(train, maps, labels, part.conf_fg, part.conf_bg, out)
     crops = LabelledCrops(train, labels, backbone, (part.scale_low, part.scale_high), part.crop, seed)
     about = {"part": "Irn", "classes": list(train.classes), "fields": key_fields(part, training=True)}
-    run(network, crops, part.recipe(), out, seed, about)
+    run(network, crops, Recipe.of(part), out, seed, about)
     if ranks()[0] == 0:
         _store_mean(network, crops, part, out)
 
@@ -67,7 +67,9 @@ def _store_mean(network: Irn, crops: LabelledCrops, part: irn.Irn, out: Path) ->
     load(network, out)
     if network.mean_displacement.any():
         return
-    network = network.eval().to(part.device)
+    network = network.eval().to(
+        part.device, memory_format=torch.channels_last
+    )  # as `run` leaves it: the same last bits
     means = [
         network(crops.top_left(index)[None].to(part.device))[1].mean((0, 2, 3))
         for index in range(min(MEAN_OVER, len(crops)))

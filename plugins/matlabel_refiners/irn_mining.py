@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from matlabel_bench.errors import DataError
+from matlabel_bench.handover import output
 from matlabel_bench.images import write_label
 from matlabel_bench.label import make_label, make_scores
 from matlabel_bench.progress import Progress, report
 from matlabel_bench.recipe import ranks
-from matlabel_bench.stages import output
 from matlabel_bench.types import IGNORE, Cams, Image, Label, Sample, Scores, Split, Tags
 from matlabel_bench.workers import Workers
 from matlabel_refiners.crf import Crf

@@ -53,7 +53,7 @@ class Irn(nn.Module):
 
     def features(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Five maps, b C gh gw each, finest first: gh = ceil(h / stride)."""
-        found = []
+        found: list[torch.Tensor] = []
         with torch.set_grad_enabled(self.train_trunk and torch.is_grad_enabled()):
             for name, stage in self.trunk.items():
                 images = stage(images)

@@ -27,6 +27,7 @@ from matlabel_refiners.irn_paths import CELL, grid, paths
 
 Grid = Float32[np.ndarray, "gh gw"]
 Planes = Float32[np.ndarray, "k gh gw"]
+Vector = Float64[np.ndarray, "n"]
 
 LEFT_OUT = 1e-12
 """Share of the weights of the polynomials that is left out."""
@@ -36,9 +37,10 @@ def cells(maps: Float32[np.ndarray, "k h w"]) -> Planes:
     """Maps on the grid of the boundaries: the mean over each cell's pixels, fewer at the lower and right edges."""
     height, width = maps.shape[1:]
     rows, columns = np.arange(0, height, CELL), np.arange(0, width, CELL)
-    sums = np.add.reduceat(np.add.reduceat(maps, rows, axis=1), columns, axis=2) if maps.size else maps[:, ::4, ::4]
+    sums = np.add.reduceat(np.add.reduceat(maps, rows, axis=1), columns, axis=2)
     counts = np.outer(np.diff([*rows, height]), np.diff([*columns, width]))
-    return (sums / counts).astype(np.float32)
+    means: Planes = (sums / counts).astype(np.float32)
+    return means
 
 
 def transitions(boundary: Grid, radius: int, beta: float) -> Any:
@@ -67,7 +69,7 @@ def transitions(boundary: Grid, radius: int, beta: float) -> Any:
 
 
 @lru_cache(maxsize=8)
-def weights(steps: int) -> Float64[np.ndarray, "degrees"]:
+def weights(steps: int) -> Vector:
     """Weight of each Chebyshev polynomial T_0, T_1, ... in t^steps; they sum to 1."""
     whole = math.lgamma(steps + 1) - steps * math.log(2)
     out = np.zeros(steps + 1)
@@ -75,15 +77,15 @@ def weights(steps: int) -> Float64[np.ndarray, "degrees"]:
         share = math.exp(whole - math.lgamma((steps - k) // 2 + 1) - math.lgamma((steps + k) // 2 + 1))
         out[k] = share if k == 0 else 2 * share
     beyond = np.cumsum(out[::-1])[::-1]
-    out = out[: max(1, np.count_nonzero(beyond > LEFT_OUT))]
-    return out / out.sum()
+    kept: Vector = out[: np.count_nonzero(beyond > LEFT_OUT)]
+    return kept / kept.sum()
 
 
-def power(matrix: Any, start: Float64[np.ndarray, "n"], steps: int) -> Float64[np.ndarray, "n"]:
+def power(matrix: Any, start: Vector, steps: int) -> Vector:
     """The matrix, whose eigenvalues are real and within [-1, 1], `steps` times applied to a vector."""
     before, now = start, matrix @ start
     share = weights(steps)
-    total = share[0] * before + (share[1] * now if len(share) > 1 else 0)
+    total: Vector = share[0] * before + (share[1] * now if len(share) > 1 else 0)
     for weight in share[2:]:
         before, now = now, 2 * (matrix @ now) - before
         if weight:
@@ -97,7 +99,8 @@ def walk(boundary: Grid, maps: Planes, radius: int, beta: float, steps: int) -> 
     start = (maps * (1 - boundary)).reshape(len(maps), -1).astype(np.float64)
     # One map at a time: scipy's product with several columns is slower than as many products with one.
     walked = [power(matrix, plane, steps) for plane in start]
-    return np.maximum(np.array(walked), 0).astype(np.float32).reshape(maps.shape)
+    out: Planes = np.maximum(np.array(walked), 0).astype(np.float32).reshape(maps.shape)
+    return out
 
 
 def label(walked: Planes, size: tuple[int, int], threshold: float, tags: Tags) -> Label:
