@@ -6,6 +6,7 @@ from matlabel_bench.registry import Registry
 from matlabel_bench.spec import hookimpl
 from matlabel_cams.cam import Cam
 from matlabel_cams.d2cam import D2Cam
+from matlabel_cams.imported import Imported
 from matlabel_cams.recam import ReCam
 
 
@@ -15,3 +16,4 @@ def matlabel_register(registry: Registry) -> None:
     registry.add("cam", "cam", Cam)
     registry.add("cam", "d2cam", D2Cam)
     registry.add("cam", "recam", ReCam)
+    registry.add("cam", "imported", Imported)
