@@ -86,7 +86,8 @@ def _info(plan: Plan, table: Table) -> TableInfo:
 
 def _extras(plan: Plan, table: Table, done: Sequence[Measured], pictures: Gallery | None) -> Extras:
     measured = [m for m in done if m.cell.status == "measured"]
-    first = {m.cell.row: m for m in reversed(measured)}  # a row's first measured column speaks for its seed
+    # a row's first measured column speaks for its seed
+    first = {m.cell.row: m for m in reversed(measured) if m.score is not None}
     return Extras(
         differences=tuple(_differences(table, measured)),
         stages=tuple(_stages(plan, measured)),
