@@ -17,7 +17,7 @@ from matlabel_bench.types import Split
 from matlabel_mattings.matteformer import MatteFormer
 from matlabel_mattings.matteformer.network import Network
 from matlabel_mattings.matteformer.sizes import SIZES
-from matlabel_mattings.matteformer.weights import fill
+from matlabel_mattings.matteformer.weights import begin, fill
 
 EMPTY = Split("none", "train", ("thing",), ())
 
@@ -132,8 +132,56 @@ def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"(?s)a file with weights of MatteFormer.*no file .*gone\.pth.*webtoon/matteformer"
     ):
-        MatteFormer(weights=str(tmp_path / "gone.pth"), size="small")._take_over(network(), tmp_path, {})
+        fill(network(), str(tmp_path / "gone.pth"), "small")
     assert MatteFormer(weights=str(tmp_path / "gone.pth")).note() == "matteformer: weights of gone.pth"
+
+
+def swin(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What a file of microsoft/Swin-Transformer has: three channels, 169 rows, a classifier; here all fives."""
+    out = {"head.weight": torch.zeros(2, 2), "layers.0.blocks.1.attn_mask": torch.zeros(4, 49, 49)}
+    for name, value in state.items():
+        short = name.removeprefix("encoder.")
+        if name == "encoder.patch_embed.proj.weight":
+            value = value[:, :3]
+        elif name.endswith("bias_table"):
+            value = value[:169]
+        elif name.endswith("position_index"):
+            value = value[:, :49]
+        if short.startswith(("patch_embed.", "layers.")):
+            out[short] = torch.full_like(value, 5)
+    return out
+
+
+def test_a_training_may_begin_with_a_swin_transformer(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+    torch.save({"model": swin(state)}, tmp_path / "swin.pth")
+    got = network()
+    begin(got, str(tmp_path / "swin.pth"))
+    after = got.state_dict()
+    assert (after["encoder.layers.1.blocks.0.mlp.fc1.weight"] == 5).all()
+    assert (after["encoder.layers.2.downsample.reduction.weight"] == 5).all()
+    first = after["encoder.patch_embed.proj.weight"]
+    assert (first[:, :3] == 5).all() and 0 < first[:, 3:].std() < 0.2
+    table = after["encoder.layers.0.blocks.1.attn.relative_position_bias_table"]
+    assert table.shape[0] == 175 and (table[:169] == 5).all() and table[169:].abs().max() < 1
+    for kept in ("attn.relative_position_index", "attn.relative_position_bias_table"):
+        assert after[f"encoder.layers.0.blocks.1.{kept}"].dtype == state[f"encoder.layers.0.blocks.1.{kept}"].dtype
+    index = "encoder.layers.0.blocks.1.attn.relative_position_index"
+    for name in (index, "encoder.norm0.weight", "encoder.shortcut.0.0.module.weight_bar", "decoder.bn1.weight"):
+        assert torch.equal(after[name], state[name]), name
+    assert "encoder from swin.pth" in MatteFormer(encoder=str(tmp_path / "swin.pth")).note()
+
+
+def test_another_transformer_does_not_fit_the_encoder(tmp_path: Path, state: dict[str, torch.Tensor]) -> None:
+    given = swin(state)
+    del given["patch_embed.proj.bias"]
+    given["layers.0.blocks.0.attn.relative_position_bias_table"] = torch.zeros(529, 1)
+    torch.save(given, tmp_path / "swin.pth")
+    pattern = (
+        r"(?s)2 do not \(first: patch_embed\.proj\.bias missing; "
+        r"layers\.0\.blocks\.0\.attn\.relative_position_bias_table \(529, 1\) instead of \(172, 1\)\).*size=swin_t"
+    )
+    with pytest.raises(UsageError, match=pattern):
+        begin(network(), str(tmp_path / "swin.pth"))
 
 
 @pytest.mark.parametrize("weights", ["", "none"])

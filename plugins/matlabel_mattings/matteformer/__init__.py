@@ -4,8 +4,8 @@ Reference: webtoon/matteformer at f09f090 (Apache-2.0), with whose network, padd
 alphas this was compared under equal random weights (docs/equivalence/matteformer.py). Official checkpoints load as they
 are: names and shapes of all 509 entries are the reference's.
 Deviations: alphas stay float32 where the reference cuts them to 8 bits; images with a side above `longest` are made
-smaller first. The reference trains from ImageNet's Swin-T with rotation, shear, changes of colour and clipped
-gradients; the training here begins from random weights and has none of these (see `composites`).
+smaller first. A training here begins with ImageNet's Swin-T, as the reference's does, if `encoder` names its file, else
+at random; it has no rotation, shear, changes of colour or clipped gradients (see `composites`).
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class MatteFormer:
 
     weights: str = knob("", "checkpoint, e.g. the authors'; empty or none: trained on composites", key="file")
     composites: str = knob("", "folder to train on: fg/ID.png, alpha/ID.png, bg/*.png or *.jpg", key="folder")
+    encoder: str = knob("", "Swin-T trained on ImageNet, to begin a training with; empty: random", key="file")
     size: str = knob("swin_t", "network: the published one, or a small one", choices=("swin_t", "small"))
     steps: int = knob(200_000, "steps of the training (the paper's number)", low=1)
     batch: int = knob(10, "composites a step, over all processes (reference)", low=1)
@@ -51,8 +52,7 @@ class MatteFormer:
     version: ClassVar[int] = 1
     supervision: ClassVar[tuple[str, ...]] = ("mattes",)
     trains: ClassVar[bool] = True
-    cost: ClassVar[float] = 4.0
-    fit_cost: ClassVar[float] = 0.0
+    cost: ClassVar[float] = 2.0
     published_in: ClassVar[str] = "Park et al.: MatteFormer. CVPR 2022"
 
     def __post_init__(self) -> None:
@@ -60,10 +60,16 @@ class MatteFormer:
             low = max(64, self.crop // 32 * 32)
             raise UsageError("matteformer.crop as a multiple of 32", str(self.crop), f"choose {low} or {low + 32}")
 
+    @property
+    def fit_cost(self) -> float:
+        """Rough seconds of a step for each composite, at the size of a 375x500 image."""
+        return 0.0 if self._given() else {"swin_t": 5.0, "small": 0.4}[self.size]
+
     def note(self) -> str:
         """Which weights these are: the file, by name and digest, or how they were trained."""
         if not self._given():
-            return f"matteformer: trained here on {self.steps} steps of composites, size {self.size}"
+            start = f", encoder from {Path(self.encoder).name}" if self.encoder else ""
+            return f"matteformer: trained here on {self.steps} steps of composites, size {self.size}{start}"
         path = Path(self.weights).expanduser()
         if not path.is_file():  # where results are read elsewhere than they were made
             return f"matteformer: weights of {path.name}"
@@ -112,10 +118,13 @@ class MatteFormer:
     def _train(self, network: Any, out: Path, seed: int, about: Mapping[str, Any]) -> None:
         from matlabel_bench.train import run
         from matlabel_mattings.matteformer.composites import Composites, look
+        from matlabel_mattings.matteformer.weights import begin
 
         epoch = min(EPOCH, self.steps)
         warm = self.warmup * self.steps / epoch
         folder = look(Path(self.composites).expanduser())
+        if self.encoder:
+            begin(network, self.encoder)
         made = Composites(folder, epoch * self.batch, self.crop, self.band, warm, seed)
         run(network, made, self.recipe(), out, seed, about)
 

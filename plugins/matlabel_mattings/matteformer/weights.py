@@ -1,4 +1,7 @@
-"""Reading a checkpoint: all of the network's parameters and buffers, in their shapes, and nothing else."""
+"""Reading files of weights: a checkpoint of the whole network, or a Swin transformer to begin the encoder with.
+
+A checkpoint has all of the network's parameters and buffers, in their shapes, and nothing else.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from matlabel_bench.errors import UsageError
 from matlabel_bench.pretrained import read_weights
@@ -14,6 +18,10 @@ from matlabel_mattings.matteformer.network import Network
 from matlabel_mattings.matteformer.sizes import SIZES
 
 ORIGIN = "the authors' file is linked from github.com/webtoon/matteformer"
+
+
+OFFSETS = 13 * 13
+"""Between two patches of a window of 7 x 7."""
 
 
 def fill(network: Network, source: str, size: str) -> None:
@@ -43,6 +51,46 @@ def fill(network: Network, source: str, size: str) -> None:
             _cause(state, missing, alien, size),
         )
     network.load_state_dict(dict(state))
+
+
+def begin(network: Network, source: str) -> None:
+    """Fill the encoder with an ImageNet Swin transformer's weights, in the names of microsoft/Swin-Transformer.
+
+    What image classification does not have stays random (Xavier, as in the reference): the trimap's channels of the
+    first convolution, and the prior tokens' rows of the bias tables.
+
+    Raises:
+        UsageError: no such file, a file that would run code, or a network that does not fit the encoder.
+    """
+    state, ready, wrong = read_weights(source), {}, []
+    for name, own in network.encoder.state_dict().items():
+        if not name.startswith(("patch_embed.", "layers.")) or name.endswith("relative_position_index"):
+            continue
+        value = state.get(name)
+        ready[name] = None if value is None else _grown(name, value, own)
+        if ready[name] is None:
+            came = "missing" if value is None else f"{tuple(value.shape)} instead of {tuple(own.shape)}"
+            wrong.append(f"{name} {came}")
+    if wrong:
+        raise UsageError(
+            f"a Swin transformer for the {len(ready)} weights of the encoder's patches and layers in {source}",
+            f"{len(ready) - len(wrong)} that fit; {_first(wrong, 'do not')}",
+            "give swin_tiny_patch4_window7_224.pth, linked from github.com/microsoft/Swin-Transformer, with size=swin_t",
+        )
+    network.encoder.load_state_dict(ready, strict=False)
+
+
+def _grown(name: str, value: torch.Tensor, own: torch.Tensor) -> torch.Tensor | None:
+    """A weight as it is, or with random numbers for what it lacks; None where it does not fit."""
+    if name == "patch_embed.proj.weight":
+        axis, there = 1, 3
+    elif name.endswith("relative_position_bias_table"):
+        axis, there = 0, OFFSETS
+    else:
+        return value if value.shape == own.shape else None
+    grown = nn.init.xavier_normal_(torch.empty_like(own))
+    part = grown.narrow(axis, 0, there)
+    return None if part.shape != value.shape else grown.index_copy_(axis, torch.arange(there), value.to(grown))
 
 
 def _cause(state: Mapping[str, Any], missing: list[str], alien: list[str], size: str) -> str:
