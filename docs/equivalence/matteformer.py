@@ -11,6 +11,8 @@ let batch normalisation and power iteration settle first, so that numbers have t
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import sys
 import tempfile
 import warnings
@@ -31,6 +33,7 @@ from matlabel_mattings.matteformer.inference import live
 from matlabel_mattings.matteformer.losses import laplacian, mean_distance
 from matlabel_mattings.matteformer.network import Network
 from matlabel_mattings.matteformer.sizes import SIZES
+from matlabel_mattings.matteformer.weights import begin
 
 SOURCE = "webtoon/matteformer@f09f090"
 SIZES_TRIED = ((33, 47), (96, 128), (61, 83), (20, 300))
@@ -107,6 +110,7 @@ def rows(theirs: SimpleNamespace) -> Iterator[tuple[str, float | str]]:
     yield from fusion(theirs)
     yield from whole(theirs, network)
     yield from losses(theirs)
+    yield from beginning(theirs, network)
     yield from training(network, ours)
 
 
@@ -189,6 +193,28 @@ def losses(theirs: SimpleNamespace) -> Iterator[tuple[str, float]]:
         (trainer.lap_loss(got, want, blur, weight=weight), laplacian(got, want, weight)),
     ]
     yield "losses of alpha, composite and Laplacian pyramid, relative", max(float(abs(a - b) / a) for a, b in pairs)
+
+
+def beginning(theirs: SimpleNamespace, network: torch.nn.Module) -> Iterator[tuple[str, float]]:
+    """A file such as Swin's, made of the network's own encoder, and what both take from it."""
+    taken = {}
+    for name, value in network.encoder.state_dict().items():  # type: ignore[union-attr, operator]
+        part = value[:, :3] if name == "patch_embed.proj.weight" else value
+        part = part[:169] if name.endswith("bias_table") else part[:, :49] if name.endswith("index") else part
+        if name.startswith(("patch_embed.", "layers.")):
+            taken[name] = part.clone()
+    other, ours = theirs.networks.get_generator(is_train=False), Network(SIZES["swin_t"])
+    with tempfile.TemporaryDirectory() as folder:
+        file = str(Path(folder) / "swin.pth")
+        torch.save({"model": taken}, file)
+        with contextlib.redirect_stdout(io.StringIO()):
+            other.init_pretrained_weight(file)
+        begin(ours, file)
+    want, got = other.encoder.state_dict(), ours.encoder.state_dict()
+    apart = [
+        farthest(*(state[k][tuple(map(slice, v.shape))].float() for state in (want, got))) for k, v in taken.items()
+    ]
+    yield "weights taken from a Swin transformer's file", max(apart)
 
 
 def training(network: torch.nn.Module, ours: Network) -> Iterator[tuple[str, float]]:

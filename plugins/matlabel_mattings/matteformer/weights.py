@@ -75,7 +75,7 @@ def begin(network: Network, source: str) -> None:
         raise UsageError(
             f"a Swin transformer for the {len(ready)} weights of the encoder's patches and layers in {source}",
             f"{len(ready) - len(wrong)} that fit; {_first(wrong, 'do not')}",
-            "give swin_tiny_patch4_window7_224.pth, linked from github.com/microsoft/Swin-Transformer, with size=swin_t",
+            "set size=swin_t, and give swin_tiny_patch4_window7_224.pth (github.com/microsoft/Swin-Transformer)",
         )
     network.encoder.load_state_dict(ready, strict=False)
 
