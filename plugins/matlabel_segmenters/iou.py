@@ -32,7 +32,7 @@ def iou_metric(labels: Iterable[Label], masks: Iterable[Label], classes: Sequenc
         import mmseg.datasets
         from mmseg.evaluation import IoUMetric
     assert mmseg.datasets  # imported for IoUMetric's sake, which would import it aloud
-    metric = IoUMetric(ignore_index=IGNORE)
+    metric = IoUMetric(ignore_index=IGNORE, prefix="mmseg")  # without one it logs a warning
     metric.dataset_meta = {"classes": tuple(classes)}
     for number, (label, mask) in enumerate(_pairs(labels, masks)):
         if label.shape != mask.shape:
