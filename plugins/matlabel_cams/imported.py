@@ -142,7 +142,7 @@ def _file_of(name: str, folder: Path, suffix: str, names: frozenset[str]) -> Pat
     first = ", ".join(n + suffix for n in sorted(names)[:3])
     raise DataError(
         f"a file {name}{suffix} in {folder}",
-        f"{len(names)} files of other names, first {first}",
+        f"no such file among the {len(names)} there, first {first}",
         "write maps for every image of the split, under its id; or choose the split they were written for",
     )
 

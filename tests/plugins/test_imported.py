@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import photos
 import pytest
 import torch
 from PIL import Image
@@ -153,7 +155,7 @@ CASES: list[tuple[Make, dict[str, Any], str]] = [
     (lambda f: (f / "a.txt").touch(), {}, r"got 1 \.txt, first a\.txt"),
     (lambda f: (irn(f), mask(f, np.zeros(SIZE))), {}, r"files of one format.*1 \.npy, 1 \.png.*set format"),
     (irn, {"format": "png"}, r"files ID\.png \(format=png\).*1 \.npy, first 2007_000032\.npy"),
-    (lambda f: mask(f, np.zeros(SIZE), name="9"), {}, r"a file 2007_000032\.png in .*1 files of other.*first 9\.png"),
+    (lambda f: mask(f, np.zeros(SIZE), name="9"), {}, r"a file 2007_.*no such file among the 1 there, first 9\.png"),
     (lambda f: irn(f, high_res=LARGE.transpose(0, 2, 1)), {}, r"maps of 30x45 in .*npy.*45x30.*changed places"),
     (lambda f: irn(f, high_res=LARGE[:1]), {}, r"2 maps in .*, one a class.*an array of 1 x 30 x 45"),
     (lambda f: irn(f, high_res=LARGE * np.nan), {}, r"finite numbers in .*nan"),
@@ -211,3 +213,21 @@ def test_the_files_are_the_key(tmp_path: Path) -> None:
     irn(tmp_path / "c", high_res=LARGE[::-1].copy())
     a, b, c = (key_fields(replace(Imported(), maps=str(tmp_path / name))) for name in "abc")
     assert a == b != c
+
+
+def test_a_row_of_a_table(bench: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+    """True masks as somebody's pseudo-labels: all is right."""
+    root = photos.write(tmp_path / "photos")
+    for name, tag in ((photos.IDS[0], 1), (photos.IDS[2], 2)):
+        path = root / "masks" / f"{name}.png"
+        Image.fromarray(np.where(np.asarray(Image.open(path)) == tag, np.uint8(tag), np.uint8(0))).save(path)
+    shutil.copytree(root / "masks", tmp_path / "theirs")
+    (tmp_path / "p.toml").write_text(photos.PROFILE)
+    (tmp_path / "t.toml").write_text(
+        'title = "t"\n[[columns]]\nname = "Seed"\nthreshold = "fixed"\n[[rows]]\nname = "theirs"\ncam = "imported"\n'
+    )
+    words = ("run", "t.toml", "--profile", "p.toml", "--data-root", "photos", "--workers", "1")
+    done = bench(*words, "--set", "imported.maps=theirs")
+    assert done.returncode == 0, done.stderr
+    table = (tmp_path / "bench-out" / "t" / "table.md").read_text()
+    assert "| tags+imported | 100.0" in table and "read from files" in table
