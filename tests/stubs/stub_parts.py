@@ -22,6 +22,18 @@ def _slow() -> None:
     time.sleep(float(os.environ.get("STUB_SECONDS", "0")))
 
 
+def digest(array: np.ndarray) -> str:
+    """Type, shape and content of an array."""
+    return f"{array.dtype} {array.shape} {hashlib.blake2b(array.tobytes(), digest_size=8).hexdigest()}"
+
+
+def _called(what: str, image: np.ndarray) -> None:
+    """A line a call, for tests that count them."""
+    if log := os.environ.get("STUB_CALLS"):
+        with Path(log).open("a") as out:
+            out.write(f"{what} {digest(image)}\n")
+
+
 @dataclass(frozen=True)
 class StubCam:
     """Maps from colour: how far a pixel's channel stands above the others, one channel a class."""
@@ -32,6 +44,7 @@ class StubCam:
 
     def open(self, out):
         def cams(image, tags):
+            _called("cam", image)
             if self.fail:
                 raise RuntimeError("no maps today")
             small = image[::4, ::4].astype(np.float32)
@@ -119,6 +132,9 @@ def matlabel_register(registry):
     registry.add("cam", "stored", StoredCam)
     registry.add("matting", "stub-matting", StubMatting)
     registry.add("refiner", "stub-shift", StubRefiner)
+    import stub_learned
+
+    stub_learned.register(registry)
 
 
 @hookimpl
