@@ -55,9 +55,8 @@ def label(args: argparse.Namespace) -> int:
         options, dataset="folder", data_root=str(args.images), sets=(tags, *options.sets), out=args.out
     )
     experiment = config.resolve([str(tables.recipe(args.recipe))], options)
-    experiment = dataclasses.replace(
-        experiment, profile=dataclasses.replace(experiment.profile, fit_split="all", split="all")
-    )
+    profile = dataclasses.replace(experiment.profile, fit_split="all", label_split="all", split="all")
+    experiment = dataclasses.replace(experiment, profile=profile)
     _writable(args.out)
     print(f"masks: {labelling.label(experiment, args.out, _voice(args))}")
     return 0

@@ -104,7 +104,7 @@ def _running(subs: Any) -> None:
         sub = _add(subs, name, command, summary, example)
         sub.add_argument(
             "tables", nargs="*", default=["table1"], metavar="TABLE",
-            help="names (`bench list tables`) or paths of TOML files; default table1",
+            help="names (`bench list tables`), `all` of them, or paths of TOML files; default table1",
         )  # fmt: skip
         add_run_options(sub)
     sub = _add(
