@@ -90,11 +90,11 @@ class Experiment:
 
     def _backbones(self) -> set[str]:
         """Backbones of the CAM generators: --weights fills them, and the same ones of other parts."""
-        parts, _ = registry.start()
-        named = {row.cam for table in self.tables for row in table.rows if row.cam} or set(self.profile.parts)
-        classes = {e.name: e.cls for e in parts if e.kind == "cam" and e.name in named}
-        default = {n: getattr(c, "backbone", "") for n, c in classes.items()}
-        return {str(self.profile.parts.get(n, {}).get("backbone", b)) for n, b in default.items()} - {""}
+        classes = {e.name: e.cls for e in registry.start()[0] if e.kind == "cam"}
+        cells = [(r.cam, r, c) for table in self.tables for r in table.rows for c in table.columns if r.cam]
+        cells = cells or [(name, Row(name), Column("")) for name in self.profile.parts]
+        found = [(classes[n], self.fields_of(n, row, column)) for n, row, column in cells if n in classes]
+        return {str(values.get("backbone", getattr(cls, "backbone", ""))) for cls, values in found} - {""}
 
 
 def resolve(names: Sequence[str], options: Options) -> Experiment:
