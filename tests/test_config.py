@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import photos
 import pytest
 
 from matlabel_bench.config import Experiment, Options, parse_sets, resolve
@@ -99,6 +100,84 @@ def test_device_and_weights_reach_the_parts_that_have_such_a_field(folder: Path)
     assert experiment.part("cam", "cam", rows(experiment)["own"], COLUMN).device == "cpu"
 
 
+LEARNERS = """
+[[columns]]
+name = "S"
+matting = "stub-learned"
+refine = ["stub-maps"]
+segment = "stub-segmenter"
+[[rows]]
+name = "r"
+cam = "cam"
+[[rows]]
+name = "own"
+cam = "cam"
+set = { "stub-maps.weights" = "mine.pth" }
+"""
+PARTS = {"cam": "cam", "stub-learned": "matting", "stub-maps": "refiner", "stub-segmenter": "segmenter"}
+
+
+def initial(experiment: Experiment, row: str = "r") -> dict[str, str]:
+    """Part -> its initial weights in a row of LEARNERS."""
+    table = experiment.tables[0]
+    return {n: experiment.part(k, n, rows(experiment)[row], table.columns[0]).weights for n, k in PARTS.items()}
+
+
+def test_weights_reach_the_cam_and_refiners_and_segmenters_of_its_backbone(folder: Path) -> None:
+    Path("t.toml").write_text(LEARNERS)
+    profile = PROFILE.replace("[stub-nothing]\ndepth = 3\n", "")
+    Path("p.toml").write_text(profile)
+    imagenet = initial(settle())["cam"]
+    assert initial(settle()) == {"cam": imagenet, "stub-learned": "", "stub-maps": "", "stub-segmenter": ""}
+    alone = initial(settle(weights="w.pth"))
+    assert alone == {"cam": "w.pth", "stub-learned": "", "stub-maps": "", "stub-segmenter": ""}
+    Path("p.toml").write_text(
+        profile
+        + '[stub-learned]\nbackbone = "resnet50"\n[stub-maps]\nbackbone = "resnet50"\n[cam]\nweights = "p.pth"\n'
+    )
+    given = settle(weights="w.pth")
+    assert initial(given) == {"cam": "w.pth", "stub-learned": "", "stub-maps": "w.pth", "stub-segmenter": ""}
+    assert initial(given, "own")["stub-maps"] == "mine.pth", "a row's own is stronger"
+    told = settle(weights="w.pth", sets=("stub-maps.weights=t.pth",))
+    assert initial(told)["stub-maps"] == "t.pth"
+    assert initial(settle()) == {"cam": "p.pth", "stub-learned": "", "stub-maps": "", "stub-segmenter": ""}
+
+
+@pytest.mark.parametrize("where", ["profile", "set", "row"])
+def test_weights_go_by_the_backbone_that_the_cam_really_has(folder: Path, where: str) -> None:
+    table, profile, sets = LEARNERS, PROFILE.replace("[stub-nothing]\ndepth = 3\n", ""), ()
+    if where == "profile":
+        profile += '[cam]\nbackbone = "small"\n'
+    elif where == "set":
+        sets = ("cam.backbone=small",)
+    else:
+        table = table.replace('cam = "cam"\n', 'cam = "cam"\nset = { "cam.backbone" = "small" }\n', 1)
+        table = table.split('[[rows]]\nname = "own"')[0]
+    Path("t.toml").write_text(table)
+    Path("p.toml").write_text(profile + '[stub-maps]\nbackbone = "small"\n[stub-segmenter]\nbackbone = "resnet50"\n')
+    got = initial(settle(weights="w.pth", sets=sets))
+    assert got == {"cam": "w.pth", "stub-learned": "", "stub-maps": "w.pth", "stub-segmenter": ""}
+
+
+def test_an_empty_folder_field_receives_what_the_data_set_brings(folder: Path) -> None:
+    photos.write(folder / "photos")
+    Path("t.toml").write_text(
+        '[[columns]]\nname = "S"\nrefine = ["stub-hints"]\n[[rows]]\nname = "r"\ncam = "stub-cam"\n'
+        '[[rows]]\nname = "own"\ncam = "stub-cam"\nset = { "stub-hints.hints" = "mine" }\n'
+    )
+
+    def hints(row: str = "r", **options: object) -> str:
+        experiment = settle(**({"data_root": "photos"} | options))
+        return experiment.part("refiner", "stub-hints", rows(experiment)[row], experiment.tables[0].columns[0]).hints
+
+    Path("p.toml").write_text(photos.SPLITS)
+    brought = str(folder / "photos" / "hints")
+    assert hints() == brought
+    assert hints("own") == "mine"
+    assert hints(sets=("stub-hints.hints=told",)) == "told"
+    assert hints(dataset="folder") == "", "this data set brings nothing"
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [("trimap", "'trimap'"), ("fg=0.5", "'fg=0.5'"), (".fg=0.5", "'.fg=0.5'"), ("trimap.fg", "'trimap.fg'")],
@@ -130,6 +209,48 @@ def test_sections_of_parts_to_come_and_of_blocked_plugins_are_let_be(
         settle()
     monkeypatch.setenv(BLOCK, "mattings")
     settle()
+
+
+def test_pseudo_labels_are_made_for_the_split_of_trainings_unless_the_profile_says_another(folder: Path) -> None:
+    assert load_profile("p.toml").label_split == "train"
+    Path("p.toml").write_text(PROFILE.replace("seeds", 'label_split = "val"\nseeds'))
+    profile = load_profile("p.toml")
+    assert (profile.fit_split, profile.label_split, profile.split) == ("train", "val", "val")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            'labelsplit = "val"',
+            ["[run] of profile 'small' with known keys", "'labelsplit'", "did you mean 'label_split'"],
+        ),
+        ("label_split = 3", ["label_split of profile 'small' to be a text", "got 3", 'write label_split = "..."']),
+        ('label_split = " "', ["label_split of profile 'small' to be a text"]),
+    ],
+)
+def test_a_label_split_that_is_none(folder: Path, line: str, said: list[str]) -> None:
+    Path("p.toml").write_text(PROFILE.replace("seeds", f"{line}\nseeds"))
+    with pytest.raises(UsageError) as err:
+        load_profile("p.toml")
+    for words in said:
+        assert words in str(err.value)
+
+
+def test_a_columns_own_fields_are_the_strongest_and_must_reach_something(folder: Path) -> None:
+    column = '[[columns]]\nname = "S"\nset = { "stub-cam.gain" = 9, "trimap.fg" = 0.9 }\n'
+    Path("t.toml").write_text(column + TABLE.partition('refine = ["stub-shift"]\n')[2])
+    experiment = settle(sets=("stub-cam.gain=3",))
+    (column_of_table,) = experiment.tables[0].columns
+    for row in ("plain", "sharp"):
+        assert experiment.part("cam", "stub-cam", rows(experiment)[row], column_of_table).gain == 9
+    assert experiment.rule("trimap", rows(experiment)["plain"], column_of_table).fg == 0.9
+    Path("t.toml").write_text(Path("t.toml").read_text().replace('stub-cam.gain" = 9', 'stub-cma.gain" = 9'))
+    with pytest.raises(UsageError) as err:
+        settle()
+    assert "set of column 'S' of t to name a part of the table" in str(err.value)
+    assert "'stub-cma'" in str(err.value)
+    assert "did you mean 'stub-cam'" in str(err.value)
 
 
 def test_every_profile_of_the_project_can_be_read() -> None:

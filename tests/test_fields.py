@@ -28,6 +28,8 @@ class Part:
     mode: Literal["a", "b"] = knob("a", "one of two")
     weights: str = knob("", "file", key="file")
     device: str = knob("cpu", "where it runs", key="none")
+    cut: float = knob(0.5, "a threshold of the live function", key="open")
+    composites: str = knob("", "folder", key="folder")
 
 
 @pytest.mark.parametrize(
@@ -111,6 +113,56 @@ def test_the_key_holds_values_and_file_contents_but_neither_place_nor_device(tmp
     assert "device" not in key_fields(base)
     assert key_fields(base)["weights"].startswith("sha256:")
     assert key_fields(base) != key_fields(dataclasses.replace(base, rate=0.2))
+
+
+def test_what_only_the_live_function_looks_at_is_not_in_the_key_of_a_training() -> None:
+    base, other = Part(), Part(cut=0.7)
+    assert key_fields(base) != key_fields(other)
+    assert key_fields(base)["cut"] == 0.5
+    assert key_fields(base, training=True) == key_fields(other, training=True)
+    assert {**key_fields(base, training=True), "cut": 0.5} == key_fields(base)
+    assert key_fields(base, training=True) != key_fields(Part(rate=0.2), training=True)
+
+
+def write_folder(root: Path, **files: str) -> Path:
+    for name, content in files.items():
+        path = root / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    return root
+
+
+def test_a_folder_enters_the_key_by_its_content(tmp_path: Path) -> None:
+    def key(folder: Path) -> object:
+        return key_fields(Part(composites=str(folder)))["composites"]
+
+    base = key(write_folder(tmp_path / "a", fg__1="x", bg__1="y"))
+    assert str(base).startswith("sha256:")
+    assert key(write_folder(tmp_path / "moved", fg__1="x", bg__1="y")) == base
+    others = [
+        key(write_folder(tmp_path / "b", fg__1="x", bg__1="z")),  # another content
+        key(write_folder(tmp_path / "c", fg__1="x", bg__2="y")),  # another name
+        key(write_folder(tmp_path / "d", fg__1="y", bg__1="x")),  # exchanged
+        key(write_folder(tmp_path / "e", fg__1="x", bg__1="y", bg__2="")),  # a file more
+    ]
+    assert len({base, *others}) == 5
+    assert key(tmp_path / "a") == key_fields(Part(composites=str(tmp_path / "a")), training=True)["composites"]
+
+
+@pytest.mark.parametrize("word", ["", "none", "https://example.org/composites"])
+def test_no_folder_enters_the_key_as_it_is(word: str) -> None:
+    assert key_fields(Part(composites=word))["composites"] == word
+
+
+def test_a_folder_that_is_absent_or_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for path, got in ((tmp_path / "no", "no such folder"), (tmp_path / "file", "a file")):
+        with pytest.raises(UsageError) as err:
+            key_fields(Part(composites=str(path)))
+        assert str(err.value) == (
+            f"expected composites to name a readable folder\n     got {path} ({got})\n"
+            "  remedy give the path of an existing folder for composites"
+        )
 
 
 @pytest.mark.parametrize("word", ["", "none", "https://example.org/w.pth", "torchvision://resnet50"])
