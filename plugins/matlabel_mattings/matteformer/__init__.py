@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from matlabel_bench.errors import UsageError
 from matlabel_bench.fields import key_fields, knob
+from matlabel_bench.pretrained import SCRATCH
 from matlabel_bench.types import Alpha, Image, Split, Trimap
 
 if TYPE_CHECKING:
     from matlabel_bench.recipe import Recipe
 
-SCRATCH = "none"
-"""The value of `weights` that asks for a training in so many words."""
 EPOCH = 100
 """Steps between two checkpoints of a training; fewer where the whole training has fewer."""
 
@@ -68,7 +67,7 @@ class MatteFormer:
     def note(self) -> str:
         """Which weights these are: the file, by name and digest, or how they were trained."""
         if not self._given():
-            start = f", encoder from {Path(self.encoder).name}" if self.encoder else ""
+            start = f", encoder from {Path(self.encoder).name}" if self.encoder not in ("", SCRATCH) else ""
             return f"matteformer: trained here on {self.steps} steps of composites, size {self.size}{start}"
         path = Path(self.weights).expanduser()
         if not path.is_file():  # where results are read elsewhere than they were made
@@ -123,7 +122,7 @@ class MatteFormer:
         epoch = min(EPOCH, self.steps)
         warm = self.warmup * self.steps / epoch
         folder = look(Path(self.composites).expanduser())
-        if self.encoder:
+        if self.encoder not in ("", SCRATCH):
             begin(network, self.encoder)
         made = Composites(folder, epoch * self.batch, self.crop, self.band, warm, seed)
         run(network, made, self.recipe(), out, seed, about)

@@ -18,8 +18,6 @@ from matlabel_mattings.matteformer.network import Network
 from matlabel_mattings.matteformer.sizes import SIZES
 
 ORIGIN = "the authors' file is linked from github.com/webtoon/matteformer"
-
-
 OFFSETS = 13 * 13
 """Between two patches of a window of 7 x 7."""
 
