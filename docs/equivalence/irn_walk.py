@@ -1,0 +1,144 @@
+"""Time and memory of IRN's random walk, dense as the reference computes it and sparse as we do, side by side.
+
+    git clone https://github.com/jiwoon-ahn/irn && git -C irn checkout a2ece00
+    python docs/equivalence/irn_walk.py --reference irn
+
+Each way runs in a process of its own, on one thread and in single precision on the dense side; the peak is the largest
+resident set of the process during the walk, less what it held before. The reference squares its matrix eight times.
+Where that would take long, --squarings says how many are timed; the row says so, and the rest is reckoned.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SIZES = {"375x500": (94, 125), "640x640": (160, 160)}
+"""Images, and their grids of a quarter."""
+CLASSES, RADIUS, BETA, SQUARINGS = 2, 5, 10, 8
+
+
+def scene(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Boundaries, few of them strong, and maps; the same in every process."""
+    rng = np.random.default_rng(0)
+    boundary = (rng.random((height, width)) ** 4).astype(np.float32)
+    return boundary, rng.random((CLASSES, height, width)).astype(np.float32)
+
+
+def sparse(size: tuple[int, int], out: Path) -> dict[str, float]:
+    """Our walk."""
+    from scipy import sparse as _loaded  # noqa: F401 - its import is no part of the walk
+
+    from matlabel_refiners.irn_walk import walk
+
+    boundary, maps = scene(*size)
+    before, start = resident(), time.perf_counter()
+    walked = walk(boundary, maps, RADIUS, BETA, 2**SQUARINGS)
+    told = {"seconds": time.perf_counter() - start, "bytes": peak() - before, "squarings": SQUARINGS}
+    np.save(out, walked)
+    return told
+
+
+def dense(size: tuple[int, int], out: Path, squarings: int, checkout: Path) -> dict[str, float]:
+    """The reference's walk, with its own functions; the seconds of squarings that are left out are reckoned."""
+    import torch
+    from irn_reference import reference
+
+    torch.set_num_threads(1)
+    indexing: Any = reference(checkout).indexing
+    boundary, maps = (torch.from_numpy(v) for v in scene(*size))
+    spent: list[float] = []
+    multiply = torch.matmul
+
+    def timed(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        begin = time.perf_counter()
+        product = multiply(one, other)
+        spent.append(time.perf_counter() - begin)
+        return product
+
+    indexing.torch.matmul = timed
+    before, start = resident(), time.perf_counter()
+    walked = indexing.propagate_to_edge(maps, boundary[None], radius=RADIUS, beta=BETA, exp_times=squarings)
+    seconds = time.perf_counter() - start
+    told = {"bytes": peak() - before, "squarings": squarings}
+    np.save(out, walked[:, 0].numpy())
+    return told | {"seconds": seconds + (SQUARINGS - squarings) * float(np.mean(spent[:squarings]))}
+
+
+def resident() -> int:
+    """Bytes that this process holds in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak() -> int:
+    """The most bytes that this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def measured(way: str, name: str, out: Path, squarings: int, checkout: Path) -> dict[str, float]:
+    """One way in a process of its own."""
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    command = [sys.executable, "-W", "ignore", __file__, "--reference", str(checkout), "--squarings", str(squarings)]
+    done = subprocess.run(
+        [*command, "--only", way, name, str(out)],
+        env=os.environ | threads,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    told: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def row(name: str, squarings: int, checkout: Path, folder: Path) -> str:
+    """Both ways for one size of image, as a row of a table."""
+    files = folder / f"{name}-dense.npy", folder / f"{name}-sparse.npy"
+    theirs, ours = (
+        measured(way, name, file, squarings, checkout) for way, file in zip(("dense", "sparse"), files, strict=True)
+    )
+    apart = "not compared"
+    if squarings == SQUARINGS:
+        wanted, found = (np.load(file) for file in files)
+        apart = f"{np.abs(found - wanted).max() / wanted.max():.1e}"
+    note = "" if squarings == SQUARINGS else f" (reckoned from {squarings} of {SQUARINGS} squarings)"
+    cells = SIZES[name][0] * SIZES[name][1]
+    return (
+        f"| {name} | {cells:,} | {theirs['seconds']:,.0f} s{note} | {theirs['bytes'] / 2**30:.2f} GiB "
+        f"| {ours['seconds']:.2f} s | {ours['bytes'] / 2**20:.0f} MiB | {apart} |"
+    )
+
+
+def main() -> None:
+    """Print the table, or, in a process of its own, one measurement."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reference", type=Path, required=True, help="a checkout of irn at a2ece00")
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--squarings", type=int, default=SQUARINGS, help="of the dense matrix that are carried out")
+    parser.add_argument("--only", nargs=3, metavar=("WAY", "SIZE", "FILE"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.only:
+        way, name, file = given.only
+        size, out = SIZES[name], Path(file)
+        told = sparse(size, out) if way == "sparse" else dense(size, out, given.squarings, given.reference)
+        print(json.dumps(told))
+        return
+    print("| image | cells | dense: time | dense: memory | sparse: time | sparse: memory | largest difference |")
+    print("|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in given.sizes:
+            print(row(name, given.squarings, given.reference, Path(folder)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
