@@ -22,6 +22,7 @@ from matlabel_bench.tables import Column, Row, Table, chosen, load_table
 from matlabel_bench.trimap import TrimapRule
 from matlabel_bench.uncertainty import UncertaintyRule
 
+FROM_DATASET = "dataset:"
 CORE_STAGES = {"trimap": TrimapRule, "uncertainty": UncertaintyRule, "label": LabelRule}
 
 
@@ -65,9 +66,8 @@ class Experiment:
         values = self.fields_of(name, row, column)
         if "device" in known:
             values.setdefault("device", self.options.device)
-        folders = [n for n, f in known.items() if f.metadata.get("key") == "folder" and not values.get(n)]
-        brought = self.dataset.folders() if folders and hasattr(self.dataset, "folders") else {}
-        values.update({n: str(brought[n]) for n in folders if n in brought})
+        for field in (n for n, f in known.items() if f.metadata.get("key") == "folder"):
+            values[field] = _brought(field, str(values.get(field, known[field].default)), self.dataset)
         part = parts.make(kind, name, **values)
         if "weights" not in known or "weights" in self._closer(name, row, column) or not self.options.weights:
             return part
@@ -139,6 +139,18 @@ def parse_sets(sets: Sequence[str]) -> dict[str, str]:
             )
         out[target.strip()] = value.strip()
     return out
+
+
+def _brought(field: str, value: str, dataset: Any) -> str:
+    """The folder a field names: an empty one is the data set's of that name, `dataset:NAME` another data set's."""
+    name = value.partition(FROM_DATASET)[2] if value.startswith(FROM_DATASET) else ""
+    if value and not name:
+        return value
+    bringer = registry.start()[0].make("dataset", name) if name else dataset
+    brought = bringer.folders() if hasattr(bringer, "folders") else {}
+    if name and field not in brought:
+        raise UsageError(f"a data set that brings {field}", repr(name), near(field, brought))
+    return str(brought[field]) if field in brought else value
 
 
 def _fields(sets: Mapping[str, Any], name: str) -> dict[str, Any]:

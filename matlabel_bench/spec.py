@@ -17,7 +17,7 @@ A method `note(self) -> str`, if there is one, gives a line that is printed unde
 `fit(..., out, seed)` writes weights into the folder `out`, which may hold what an interrupted call left there
 (checkpoints, from which it continues). `open(out, ...)` returns the live function; it is called once in each worker.
 A field named `device` with key="none" receives the run's --device. An empty field with key="folder" receives the folder
-of the same name that the data set brings (`folders`), if it brings one.
+of the same name that the data set brings (`folders`), if it brings one; `dataset:NAME` is another data set's.
 """
 
 from __future__ import annotations
