@@ -5,7 +5,8 @@ alphas this was compared under equal random weights (docs/equivalence/matteforme
 are: names and shapes of all 509 entries are the reference's.
 Deviations: alphas stay float32 where the reference cuts them to 8 bits; images with a side above `longest` are made
 smaller first. A training here begins with ImageNet's Swin-T, as the reference's does, if `encoder` names its file, else
-at random; it has no rotation, shear, changes of colour or clipped gradients (see `composites`).
+at random; it has no rotation, shear, changes of colour or clipped gradients (see `composites`), and with several
+processes each one normalises its own share of a batch.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ def fuse(alphas: Alphas) -> torch.Tensor:
 def uncertain(alpha: torch.Tensor, radii: Sequence[int]) -> torch.Tensor:
     """The uncertain area, bool b 1 h w, of an alpha b 1 h w in [0, 1], widened by one radius an image."""
     small = functional.interpolate(alpha.detach(), size=(GRID, GRID), mode="nearest")
-    open_ = ((small >= LEVEL) & (small <= 1 - LEVEL)).cpu().numpy()
-    wide = np.stack([dilate(plane, radius) for plane, radius in zip(open_[:, 0], radii, strict=True)])[:, None]
+    unsure = ((small >= LEVEL) & (small <= 1 - LEVEL)).cpu().numpy()
+    wide = np.stack([dilate(plane, radius) for plane, radius in zip(unsure[:, 0], radii, strict=True)])[:, None]
     exact = torch.from_numpy(wide).double()  # float32 would round to another neighbour here and there
     return functional.interpolate(exact, size=alpha.shape[2:], mode="nearest").to(alpha.device) > 0
 
