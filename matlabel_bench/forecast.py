@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from matlabel_bench.console import clock
@@ -14,28 +15,45 @@ if TYPE_CHECKING:
 
 SECONDS = {"trimap": 0.02, "label": 0.02, "truth": 0.02, "threshold": 0.02, "score": 0.03}
 """Of a 375x500 image on one core, for stages of the core; parts say theirs in `cost` and `fit_cost`."""
-BYTES = {"maps": 12_000, "views": 24_000, "trimap": 4_000, "alpha": 60_000, "score": 2_000}
-LABEL = 5_000
+BYTES: dict[str, tuple[float, float]] = {
+    "maps": (600, 4_800),
+    "views": (600, 9_600),
+    "trimap": (300, 2_100),
+    "alpha": (9_000, 22_700),
+    "score": (0, 330),
+    "label": (2_300, 1_400),
+}
+"""Bytes of a 375x500 image, and for each of its tags: least squares on 443 images of VOC (KNN's alphas; maps and views
+at cell=8). `label` is for every stage that writes a label."""
+SCORED_LABEL = 30
+"""Bytes an image of a label's score, which knows no thresholds."""
+FILE = 2_100
+"""Bytes besides for each file: half of a disk's block, and the file's digest in done.json."""
 WHOLE = ("threshold", "speed")
-"""Of a 375x500 image."""
-WEIGHTS = 100_000_000
-"""Bytes of a training's weights and last checkpoint."""
+NETWORKS = {"resnet101": 177e6, "resnet50": 97e6, "mobilenet_v2": 9.2e6, "swin_t": 180e6, "small": 1.5e6}
+"""Bytes of the weights that a training leaves, by its part's `backbone` or `size`. While it runs, its checkpoint takes
+two to three times as much besides: weights, and momenta of the optimiser."""
+OTHER_NETWORK = 100e6
 REFERENCE_PIXELS = 375 * 500
 
 
 def forecast(plan: Plan) -> list[dict[str, Any]]:
     """A record a job: stage, part, seed, images, state (done, begun, to do), seconds on one core, megabytes."""
     rates, scale = plan.store.rates(), _pixels(plan) / REFERENCE_PIXELS
+    tags: dict[str, int] = {}
     out = []
     for job in plan.jobs.values():
         slot = plan.slot(job)
         if slot.done:
-            state, seconds, size = "done", 0.0, float(slot.report()["bytes"])
+            report = slot.report()
+            state, seconds, size = "done", 0.0, float(report["bytes"] + FILE * len(report["files"]))
         else:
             state = "begun" if slot.files.is_dir() and any(slot.files.iterdir()) else "to do"
             rate = rates.get((job.stage, job.name)) or _guess(job) * scale
             seconds = rate * items_of(job)
-            size = _bytes(job, scale)
+            if job.split.name not in tags:
+                tags[job.split.name] = sum(len(s.tags) for s in job.split)
+            size = _bytes(job, scale, tags[job.split.name])
         row = {"stage": job.stage, "part": job.name, "seed": job.seed, "images": len(job.split), "state": state}
         out.append(row | {"seconds": round(seconds, 1), "megabytes": round(size / 1e6, 2), "key": job.key[:12]})
     return out
@@ -48,22 +66,33 @@ def frame(plan: Plan) -> pd.DataFrame:
     return pd.DataFrame(forecast(plan))
 
 
-def summary(plan: Plan) -> str:
-    """One sentence: jobs, how many are there already, time and disk for the rest."""
-    rows = forecast(plan)
+def summary(plan: Plan, rows: Sequence[Mapping[Any, Any]] | None = None) -> str:
+    """One sentence: jobs, how many are there already, time and disk for the rest. `rows`: the plan's forecast."""
+    rows = forecast(plan) if rows is None else rows
     left = [r for r in rows if r["state"] != "done"]
     workers = plan.experiment.options.workers
     seconds = sum(r["seconds"] for r in left) / max(1, workers)
-    disk = sum(r["megabytes"] for r in left)
+    megabytes = sum(r["megabytes"] for r in left)
     there = len(rows) - len(left)
-    rest = f"about {clock(seconds)} on {workers} workers, {disk:,.0f} MB"
+    disk = f"{megabytes:,.0f} MB" if megabytes <= 1000 else f"{megabytes / 1000:,.1f} GB"
+    rest = f"about {clock(seconds)} on {workers} workers, {disk}"
     return f"{len(rows)} jobs, {there} of them in the store; the rest: {rest}"
 
 
-def _bytes(job: Job, scale: float) -> float:
+def _bytes(job: Job, scale: float, tags: int) -> float:
+    """Of all files of a job, whose images have so many tags in all."""
+    images = len(job.split)
     if job.stage in WHOLE:
-        return 1000.0
-    return WEIGHTS if job.stage == "fit" else BYTES.get(job.stage, LABEL) * scale * len(job.split)
+        return 1000.0 + FILE
+    if job.stage == "score":  # one file, of tallies
+        return SCORED_LABEL * images if "labels" in job.inputs else BYTES["score"][1] * tags
+    image, tag = BYTES.get(job.stage, BYTES["label"])
+    files = scale * (image * images + tag * tags) + FILE * images
+    if job.stage != "fit":
+        return files
+    name = getattr(job.part, "backbone", None) or getattr(job.part, "size", None)
+    mines = getattr(job.part, "takes", "") == "maps"  # such a refiner learns from labels that it makes of the maps
+    return NETWORKS.get(str(name), OTHER_NETWORK) + (files if mines else 0)
 
 
 def _guess(job: Job) -> float:

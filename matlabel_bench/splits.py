@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from matlabel_bench.errors import DataError
@@ -20,6 +22,7 @@ class Splits:
         self.dataset, self.prints = dataset, prints
         self.known: dict[str, tuple[Split, str]] = {}
         self.masked: dict[str, str] = {}
+        self.having: dict[str, bool] = {}
 
     def split(self, name: str) -> Split:
         if name not in self.known:
@@ -34,12 +37,14 @@ class Splits:
     def masks(self, split: Split) -> str:
         """Fingerprint of the split's masks. Raises DataError where one lacks."""
         if split.name not in self.masked:
-            need_masks(self.dataset, split)
-            self.masked[split.name] = self.prints.files(self.dataset.mask_files(split.name))
+            self.masked[split.name] = self.prints.files(need_masks(self.dataset, split))
+            self.having[split.name] = True
         return self.masked[split.name]
 
     def has_masks(self, split: Split) -> bool:
-        return self.dataset.masks(split.name) is not None
+        if split.name not in self.having:
+            self.having[split.name] = self.dataset.masks(split.name) is not None
+        return self.having[split.name]
 
 
 def usable(data: Any, name: str) -> Split:
@@ -54,9 +59,12 @@ def usable(data: Any, name: str) -> Split:
     return split
 
 
-def need_masks(data: Any, split: Split) -> None:
-    """Raises DataError where images of a scored split have no mask: found now rather than after hours of training."""
-    files = data.mask_files(split.name)
+def need_masks(data: Any, split: Split) -> Mapping[str, Path]:
+    """Image id -> mask file; empty where the masks are in no files.
+
+    Raises DataError where images of a scored split have no mask: found now rather than after hours of training.
+    """
+    files: Mapping[str, Path] = data.mask_files(split.name)
     lacking = [s.id for s in split if s.id not in files] if files or data.masks(split.name) is None else []
     if lacking:
         raise DataError(
@@ -64,3 +72,4 @@ def need_masks(data: Any, split: Split) -> None:
             f"{len(lacking)} without, e.g. {', '.join(lacking[:3])}",
             "add the missing files, or score a split where every image has a mask; `bench label` needs none",
         )
+    return files

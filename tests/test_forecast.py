@@ -7,10 +7,12 @@ from pathlib import Path
 import photos
 import pytest
 
-from matlabel_bench import forecast, plan
+from matlabel_bench import forecast, plan, registry
 from matlabel_bench.config import Options, resolve
 from matlabel_bench.files import write_bytes
+from matlabel_bench.jobs import Job, Jobs
 from matlabel_bench.plan import Plan
+from matlabel_bench.types import Sample, Split
 
 
 @pytest.fixture
@@ -63,3 +65,67 @@ def test_the_summary_counts_what_is_left_on_these_workers(planned: Plan) -> None
 def test_a_forecast_does_not_trip_over_a_bad_first_image(planned: Plan) -> None:
     next(iter(planned.jobs.values())).split.samples[0].path.write_bytes(b"")
     assert len(forecast.forecast(planned)) == 20
+
+
+def split(*tags: int) -> Split:
+    names = tuple(f"c{n}" for n in range(1, 21))
+    images = tuple(Sample(f"i{n}", Path(f"{n}.jpg"), tuple(range(1, k + 1))) for n, k in enumerate(tags))
+    return Split("sizes", f"of {tags}", names, images)
+
+
+def size(job: Job, scale: float = 1.0) -> float:
+    return forecast._bytes(job, scale, sum(len(s.tags) for s in job.split))
+
+
+def job(stage: str, images: Split, name: str = "", part: object = None, **inputs: Job) -> Job:
+    return Jobs().add(stage, name, part, images, None, inputs)
+
+
+@pytest.mark.parametrize("stage", ["maps", "views", "trimap", "alpha", "refine", "segment", "score"])
+def test_classes_take_room_of_their_own(stage: str) -> None:
+    none, one, three = (size(job(stage, split(k, k))) for k in (0, 1, 3))
+    assert three - one == pytest.approx(2 * (one - none))
+    assert one > none
+
+
+def test_sizes_are_those_of_voc_images() -> None:
+    """Megabytes on disk of finished keys, 443 images with 527 tags (means over keys; light profile, voc12-animals)."""
+    images = split(*[0] * 3, *[1] * 356, *[2] * 81, *[3] * 3)
+    for stage, megabytes in (("maps", 3.4), ("trimap", 2.2), ("alpha", 16.6), ("refine", 2.6)):
+        assert size(job(stage, images), 0.957) / 1e6 == pytest.approx(megabytes, rel=0.15), stage
+
+
+def test_scores_of_labels_are_smaller_than_those_of_maps() -> None:
+    images = split(1, 2)
+    of_maps = job("score", images, maps=job("maps", images))
+    of_labels = job("score", images, labels=job("refine", images))
+    assert size(of_labels) < size(of_maps) / 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "fields", "megabytes"),
+    [
+        ("cam", "cam", {"backbone": "resnet50"}, 94.4),
+        ("cam", "d2cam", {"backbone": "mobilenet_v2"}, 9.4),
+        ("segmenter", "deeplab_v2", {"backbone": "resnet101"}, 176.6),
+        ("matting", "matteformer", {"size": "swin_t"}, 179.6),
+    ],
+)
+def test_a_training_leaves_its_network(kind: str, name: str, fields: dict[str, str], megabytes: float) -> None:
+    part = registry.start()[0].make(kind, name, **fields)
+    assert size(job("fit", split(1), name, part)) / 1e6 == pytest.approx(megabytes, rel=0.05)
+    assert size(job("fit", split(1), "other")) == forecast.OTHER_NETWORK
+
+
+def test_a_refiner_that_learns_from_maps_leaves_labels_too() -> None:
+    part = registry.start()[0].make("refiner", "irn")
+    few, many = (size(job("fit", split(*[1] * n), "irn", part)) for n in (1, 1001))
+    assert many - few == pytest.approx(1000 * size(job("label", split(1))))
+
+
+def test_a_large_forecast_is_in_gigabytes(planned: Plan) -> None:
+    rows = [{"state": "to do", "seconds": 2.0, "megabytes": 1234.0}, {"state": "done", "seconds": 0, "megabytes": 9e9}]
+    assert (
+        forecast.summary(planned, rows) == "2 jobs, 1 of them in the store; the rest: about 0:01 on 2 workers, 1.2 GB"
+    )
+    assert forecast.summary(planned, rows[1:]).endswith(" 0 MB")

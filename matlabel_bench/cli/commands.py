@@ -41,7 +41,8 @@ def plan(args: argparse.Namespace) -> int:
     planned = plans.make(config.resolve(args.tables, to_options(args)))
     frame = forecast.frame(planned)
     print(frame.fillna("").to_string(index=False) if len(frame) else "nothing to compute")
-    print(f"\n{forecast.summary(planned)}")
+    rows = frame.to_dict("records")
+    print(f"\n{forecast.summary(planned, rows)}")
     return 0
 
 
