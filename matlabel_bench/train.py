@@ -80,7 +80,7 @@ def _train(network: Any, dataset: Any, recipe: Recipe, out: Path, seed: int) -> 
         train_dataloader=loader,
         train_cfg={"by_epoch": True, "max_epochs": recipes.epochs(recipe, len(dataset))},
         optim_wrapper=wrapper(optimizer=recipes.optimizer(network, recipe), accumulative_counts=recipe.accumulate),
-        param_scheduler=_schedule(recipe, total),
+        param_scheduler=schedulers(recipe, total),
         default_hooks={
             "checkpoint": None,
             "logger": {"type": "LoggerHook", "interval": 10},
@@ -103,7 +103,7 @@ def _train(network: Any, dataset: Any, recipe: Recipe, out: Path, seed: int) -> 
             handler.close()
 
 
-def _schedule(recipe: Recipe, total: int) -> list[dict[str, Any]]:
+def schedulers(recipe: Recipe, total: int) -> list[dict[str, Any]]:
     """mmengine's schedulers, in steps of the optimizer."""
     # both reach zero at step end - 1: one more makes that the step after the last
     fall: dict[str, Any] = {"by_epoch": False, "begin": recipe.warmup, "end": total + 1}

@@ -236,3 +236,9 @@ def test_a_recipe_of_a_parts_fields() -> None:
 
     recipe = Recipe.of(Part(), epochs=1, optimizer="adam")
     assert recipe == Recipe(1, 3, 0.2, 0.8, 0.0, 1.0, steps=50, optimizer="adam")
+
+
+def test_a_parts_own_warmup_is_not_one_of_the_learning_rate() -> None:
+    from matlabel_cams.d2cam import D2Cam
+
+    assert D2Cam(warmup=10).recipe().warmup == 0

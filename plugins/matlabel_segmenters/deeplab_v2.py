@@ -35,8 +35,8 @@ class DeepLabV2:
     version: ClassVar[int] = 1
     supervision: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = True
-    cost: ClassVar[float] = 8.0
-    fit_cost: ClassVar[float] = 10.0
+    cost: ClassVar[float] = 4.5
+    fit_cost: ClassVar[float] = 8.0
     published_in: ClassVar[str] = "Chen et al.: DeepLab. TPAMI 2018 (arXiv:1606.00915)"
 
     backbone: str = knob("resnet101", "the network", choices=("resnet101", "resnet50", "mobilenet_v2", "small"))
