@@ -107,6 +107,7 @@ class StubMatting:
 
     def open(self, out):
         def matting(image, trimap):
+            _called("matting", image)
             _slow()
             if self.moody and int(image.sum()) % 2 == 0:
                 raise MattingFailed("an odd image", "an even one", "accept the map")
