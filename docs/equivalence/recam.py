@@ -163,14 +163,12 @@ def of_cam(ref: SimpleNamespace, weights: str) -> Iterator[Row]:
     random_head(theirs.classifier)
     ours = Classifier(backbone_with_weights("resnet50", 16, weights, 0), CLASSES, **options(part)).train()
     theirs.train()
-    with torch.no_grad():
-        for net in (ours.head, maps.classifier):
-            net.weight.copy_(theirs.classifier.weight)
+    for net in (ours.head, maps.classifier):
+        net.load_state_dict(theirs.classifier.state_dict())
     images, tags = example()
     yield "logits of the classifier", apart(ours.logits(ours.features(images)), theirs(images))
     with torch.no_grad():
-        yield "maps of one image and its mirror image, one scale", one_image(ours.eval(), maps)
-    ours.train()
+        yield "maps of one image and its mirror image, one scale", one_image(ours, maps)
     functional.multilabel_soft_margin_loss(theirs(images), tags).backward()
     ours.losses(images, tags, torch.zeros(3))["loss_cls"].backward()
     pairs = list(pairs_of(ours, theirs))
@@ -183,9 +181,7 @@ def of_cam(ref: SimpleNamespace, weights: str) -> Iterator[Row]:
 
 def at_strides(ref: SimpleNamespace, weights: str) -> Iterator[Row]:
     """Rows of `recam` at both strides."""
-    for stride in (16, 8):
-        for what, difference in of_recam(ref, weights, stride):
-            yield f"{what}, stride {stride}", difference
+    return ((f"{what}, stride {s}", value) for s in (16, 8) for what, value in of_recam(ref, weights, s))
 
 
 def of_recam(ref: SimpleNamespace, weights: str, stride: int) -> Iterator[Row]:
@@ -198,42 +194,37 @@ def of_recam(ref: SimpleNamespace, weights: str, stride: int) -> Iterator[Row]:
     backbone = backbone_with_weights("resnet50", stride, weights, 0)
     ours = ReCamNetwork(backbone, CLASSES, part.recam_weight, part.recam_multiple, True, **options(part)).train()
     theirs.train()
-    with torch.no_grad():
-        ours.predictor.weight.copy_(second.classifier.weight)
-        for net in (ours.classifier.head, maps.classifier):
-            net.weight.copy_(theirs.classifier.weight)
+    ours.predictor.load_state_dict(second.classifier.state_dict())
+    for net in (ours.classifier.head, maps.classifier):
+        net.load_state_dict(theirs.classifier.state_dict())
     images, tags = example()
     yield from _losses(ours, theirs, second, images, tags)
     pairs = [*pairs_of(ours.classifier, theirs), (ours.predictor.weight, second.classifier.weight)]
     yield "gradients of the losses, and which parameters have one", gradients(pairs)
     with torch.no_grad():
-        ours.eval()
         product = one_image(ours, lambda x: maps.forward2(x, second.classifier.weight), stride)
         yield "maps of one image and its mirror image, one scale, heads=product", product
         ours.product = False
         yield "the same, heads=plain", one_image(ours, maps, stride)
     (body, head), lr = theirs.trainable_parameters(), part.recam_lr
     optimiser = poly(ref, [(body, 0.1 * lr), (head, 0.1 * lr), (list(second.parameters()), lr)])
-    yield CHANGE, trained(ours.train(), part, optimiser, lambda: _loss(theirs, second, images, tags), pairs)
+    yield CHANGE, trained(ours, part, optimiser, lambda: sum(_two(*theirs(images)[:2], second, tags)), pairs)
 
 
 def _losses(ours: ReCamNetwork, theirs: Any, second: Any, images: torch.Tensor, tags: torch.Tensor) -> Iterator[Row]:
     logits, vectors, _ = theirs(images)
-    features = ours.features(images)
+    features, told = ours.features(images), ours.losses(images, tags, torch.zeros(3))
     yield "logits of the first head", apart(ours.classifier.head(features.mean((2, 3), True)).flatten(1), logits)
     yield "features pooled under the class maps", apart(ours.pooled(features), vectors)
-    told = ours.losses(images, tags, torch.zeros(3))
-    margin, entropy = functional.multilabel_soft_margin_loss(logits, tags), second(vectors, tags)[0]
+    margin, entropy = _two(logits, vectors, second, tags)
     yield "soft-margin loss", apart(told["loss_cls"], margin)
     yield "softmax cross-entropy (images with several tags, and with none)", apart(told["loss_sce"], entropy)
-    (margin + entropy).backward()
-    (told["loss_cls"] + told["loss_sce"]).backward()
+    (margin + entropy + told["loss_cls"] + told["loss_sce"]).backward()
 
 
-def _loss(theirs: Any, second: Any, images: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
-    logits, vectors, _ = theirs(images)
-    total: torch.Tensor = functional.multilabel_soft_margin_loss(logits, tags) + second(vectors, tags)[0]
-    return total
+def _two(logits: torch.Tensor, vectors: torch.Tensor, second: Any, tags: torch.Tensor) -> list[torch.Tensor]:
+    """The reference's losses."""
+    return [functional.multilabel_soft_margin_loss(logits, tags), second(vectors, tags)[0]]
 
 
 def main() -> None:

@@ -134,6 +134,7 @@ class Pickles:
             "numpy.dtype": lambda code, *_: _Kind(code),
             "numpy.ndarray": self._not_called,
             "_codecs.encode": self._encode,
+            "__builtin__.bytes": lambda: b"",  # protocol 2, of nothing
             "collections.OrderedDict": dict,
             "torch._utils._rebuild_tensor": self._tensor,
             "torch._utils._rebuild_tensor_v2": self._tensor,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from matlabel_bench.fields import knob
-from matlabel_bench.progress import look, report
+from matlabel_bench.progress import NAME, look, report
 from matlabel_bench.types import Cams, Image, Split, Tags
 from matlabel_cams.trained import Trained, classes_in
 
@@ -111,3 +111,4 @@ def _shown(first: Path, out: Path, wanted: bool) -> Iterator[None]:
         over.set()
         if wanted:
             watcher.join()
+            (first / NAME).unlink(missing_ok=True)

@@ -83,6 +83,13 @@ def test_old_and_new_names_of_numpys_modules(
     assert got[1] == 2.5
 
 
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_an_image_without_any_class(protocol: int, read: Callable[[bytes], dict[Any, Any]]) -> None:
+    content = {"keys": torch.zeros(0, dtype=torch.int64), "cam": torch.zeros(0, 3, 4), "high_res": np.zeros((0, 9, 9))}
+    got = read(wrapped(content, protocol))
+    assert [got[name].shape for name in content] == [(0,), (0, 3, 4), (0, 9, 9)]
+
+
 def test_np_save_and_every_type(tmp_path: Path) -> None:
     numbers = [np.arange(6).reshape(2, 3).astype(t) for t in ("?", "i1", "u2", ">i4", "<u8", "f2", ">f4", "f8")]
     tensors = [torch.arange(3).to(t) for t in (torch.bool, torch.uint8, torch.int16, torch.float16, torch.float64)]
@@ -158,8 +165,24 @@ class Calls:
         return self.told
 
 
-EMPTY = np._core.multiarray._reconstruct if hasattr(np, "_core") else np.core.multiarray._reconstruct  # type: ignore[attr-defined]
 STORAGE = torch.zeros(2).__reduce_ex__(2)[1][0]
+
+
+def tensor(*changes: tuple[bytes, bytes]) -> Any:
+    """A tensor of two numbers whose storage's file was changed."""
+    data = STORAGE.__reduce__()[1][0]
+    for before, after in changes:
+        assert before in data
+        data = data.replace(before, after)
+    return Calls(torch._utils._rebuild_tensor_v2, Loads(data), 0, (2,), (1,), False, {})
+
+
+def test_a_tensor_that_lay_on_a_gpu(read: Callable[[bytes], dict[Any, Any]]) -> None:
+    gpu = tensor((b"ctorch\nFloat", b"ctorch.cuda\nFloat"), (b"\x03\x00\x00\x00cpu", b"\x06\x00\x00\x00cuda:0"))
+    assert read(wrapped({"cam": gpu}))["cam"].tolist() == [0, 0]
+
+
+EMPTY = np._core.multiarray._reconstruct if hasattr(np, "_core") else np.core.multiarray._reconstruct  # type: ignore[attr-defined]
 FORGED = [
     (np.zeros(2, object), "array of objects"),
     (np.zeros(2, [("a", "i4")]), "no plain numbers"),
@@ -174,6 +197,10 @@ FORGED = [
     (Calls(torch._utils._rebuild_tensor_v2, STORAGE, 1, (2,), (-1,), False, {}), "larger than"),
     (torch.zeros(2, dtype=torch.bfloat16), "asks for `torch.BFloat16Storage`"),
     (Loads(b"PK\x03\x04"), "an unknown layout"),
+    (tensor((b"M\xe9\x03", b"M\xea\x03")), "an unknown layout"),
+    (tensor((b"little_endianq\x02\x88", b"little_endianq\x02\x89")), "big-endian machine"),
+    (tensor((b"K\x02N", b"K\x03N")), "does not fit its description"),
+    (tensor((b"FloatStorage", b"LongStorage")), "a tensor of 1 numbers instead of 2"),
     ({1: [torch.nn.Linear(1, 1)]}, r"asks for `torch\.nn\.modules\.linear\.Linear`"),
 ]
 
