@@ -22,7 +22,7 @@ def gallery(plan: Plan, table: Table, done: Sequence[Measured], folder: Path) ->
     wanted = table.pictures
     if wanted is None:
         return None
-    first = {m.cell.row: m for m in reversed(done) if m.counts and m.plan.seeds}
+    first = {m.cell.row: m for m in reversed(done) if m.counts and m.plan.seeds and not m.plan.refine}
     pair = (wanted.before, wanted.after)
     shown = wanted.maps or pair
     if not {*pair, *shown} <= set(first):
