@@ -3,21 +3,23 @@
     git clone https://github.com/jiwoon-ahn/irn && git -C irn checkout a2ece00
     python docs/equivalence/irn_walk.py --reference irn
 
-Each way runs in a process of its own, on one thread and in single precision on the dense side; the peak is the largest
-resident set of the process during the walk, less what it held before. The reference squares its matrix eight times.
-Where that would take long, --squarings says how many are timed; the row says so, and the rest is reckoned.
+Each way runs in a process of its own, on one thread, the dense one in single precision. Time is that of computing,
+which other work on the machine does not lengthen; memory is the largest resident set during the walk, less what was
+held before (Linux). The reference squares its matrix eight times. Where that would take long, --squarings says how many
+are carried out; the row says so, and the time of the others is reckoned.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +44,9 @@ def sparse(size: tuple[int, int], out: Path) -> dict[str, float]:
     from matlabel_refiners.irn_walk import walk
 
     boundary, maps = scene(*size)
-    before, start = resident(), time.perf_counter()
-    walked = walk(boundary, maps, RADIUS, BETA, 2**SQUARINGS)
-    told = {"seconds": time.perf_counter() - start, "bytes": peak() - before, "squarings": SQUARINGS}
+    told: dict[str, float] = {}
+    with watched(told):
+        walked = walk(boundary, maps, RADIUS, BETA, 2**SQUARINGS)
     np.save(out, walked)
     return told
 
@@ -61,29 +63,32 @@ def dense(size: tuple[int, int], out: Path, squarings: int, checkout: Path) -> d
     multiply = torch.matmul
 
     def timed(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        begin = time.perf_counter()
+        begin = time.process_time()
         product = multiply(one, other)
-        spent.append(time.perf_counter() - begin)
+        spent.append(time.process_time() - begin)
         return product
 
     indexing.torch.matmul = timed
-    before, start = resident(), time.perf_counter()
-    walked = indexing.propagate_to_edge(maps, boundary[None], radius=RADIUS, beta=BETA, exp_times=squarings)
-    seconds = time.perf_counter() - start
-    told = {"bytes": peak() - before, "squarings": squarings}
+    told: dict[str, float] = {}
+    with watched(told):
+        walked = indexing.propagate_to_edge(maps, boundary[None], radius=RADIUS, beta=BETA, exp_times=squarings)
     np.save(out, walked[:, 0].numpy())
-    return told | {"seconds": seconds + (SQUARINGS - squarings) * float(np.mean(spent[:squarings]))}
+    return told | {"seconds": told["seconds"] + (SQUARINGS - squarings) * float(np.mean(spent[:squarings]))}
 
 
-def resident() -> int:
-    """Bytes that this process holds in memory."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
+def resident(which: str) -> int:
+    """Bytes that this process holds in memory (VmRSS), or held at most (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(which))
 
 
-def peak() -> int:
-    """The most bytes that this process ever held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+@contextlib.contextmanager
+def watched(told: dict[str, float]) -> Iterator[None]:
+    """Seconds of computing and peak of memory of what is done inside."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before, start = resident("VmRSS"), time.process_time()
+    yield
+    told |= {"seconds": time.process_time() - start, "bytes": resident("VmHWM") - before}
 
 
 def measured(way: str, name: str, out: Path, squarings: int, checkout: Path) -> dict[str, float]:

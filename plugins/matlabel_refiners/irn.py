@@ -33,8 +33,8 @@ class Irn:
     supervision: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = True
     takes: ClassVar[str] = "maps"
-    cost: ClassVar[float] = 4.0
-    fit_cost: ClassVar[float] = 4.0
+    cost: ClassVar[float] = 1.5
+    fit_cost: ClassVar[float] = 1.7
     published_in: ClassVar[str] = "Ahn, Cho, Kwak: Weakly Supervised Learning of Instance Segmentation. CVPR 2019"
 
     backbone: str = knob("resnet50", "network", choices=("resnet50", "mobilenet_v2", "small"))
