@@ -29,9 +29,8 @@ def iou_metric(labels: Iterable[Label], masks: Iterable[Label], classes: Sequenc
     import torch
 
     with contextlib.redirect_stdout(io.StringIO()):  # importing them says what optional packages are not installed
-        import mmseg.datasets
+        import mmseg.datasets  # noqa: F401 - IoUMetric's module imports it, aloud
         from mmseg.evaluation import IoUMetric
-    assert mmseg.datasets  # imported for IoUMetric's sake, which would import it aloud
     metric = IoUMetric(ignore_index=IGNORE, prefix="mmseg")  # without one it logs a warning
     metric.dataset_meta = {"classes": tuple(classes)}
     for number, (label, mask) in enumerate(_pairs(labels, masks)):

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from matlabel_bench.errors import UsageError
 from matlabel_bench.recipe import Recipe, optimizer
-from matlabel_segmenters.aspp import DeepLabV2Head, PixelLoss, nearest
+from matlabel_segmenters.aspp import MODELS, DeepLabV2Head, PixelLoss, nearest
 from matlabel_segmenters.deeplab_v2 import DeepLabV2
 from matlabel_segmenters.encoders import CAFFE, DeepLabV2Encoder, Look, resnet101
 from matlabel_segmenters.network import MultiScale
@@ -107,7 +107,7 @@ def test_other_backbones_have_stride_eight(backbone: str, width: int) -> None:
 
 def test_the_head_is_a_sum_of_dilated_convolutions() -> None:
     torch.manual_seed(0)
-    head = DeepLabV2Head(rates=(1, 3), in_channels=2, channels=2, num_classes=4)
+    head = MODELS.get("DeepLabV2Head")(rates=(1, 3), in_channels=2, channels=2, num_classes=4)
     assert {n.split(".")[0] for n, _ in head.named_parameters()} == {"branches"}
     features = torch.randn(1, 2, 7, 9)
     want = torch.zeros(1, 4, 7, 9)
