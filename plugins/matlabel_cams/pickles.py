@@ -21,6 +21,8 @@ import numpy as np
 
 AMPLIFIED = 4
 """Bytes that may be made of each byte of a file: text of protocol 2 becomes bytes, and these hold a torch file."""
+LONGEST = 20_000
+"""Instructions of a pickle; maps of eighty classes take three thousand. Deep nesting would end the whole process."""
 KINDS = re.compile(r"[<>|=]?(b1|\?|[iu][1248]|f[248]|O[48]?)")
 STORAGES = {
     "Double": "<f8", "Float": "<f4", "Half": "<f2", "Long": "<i8", "Int": "<i4", "Short": "<i2", "Char": "i1",
@@ -154,7 +156,9 @@ class Pickles:
         The instructions are gone through first: all they announce must be there, because reading allocates it.
         """
         data, start = stream.getbuffer(), stream.tell()
-        for instruction, argument, _ in pickletools.genops(stream):
+        for count, (instruction, argument, _) in enumerate(pickletools.genops(stream)):
+            if count > LONGEST:
+                raise pickle.UnpicklingError(f"more than {LONGEST} instructions, which no file of maps needs")
             if instruction.name.startswith("EXT"):
                 raise Alien(f"extension {argument}")
             if "PUT" in instruction.name and int(argument or 0) > len(data):

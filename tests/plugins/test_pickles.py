@@ -225,6 +225,7 @@ def test_names_cannot_be_changed_by_a_file(read: Callable[[bytes], dict[Any, Any
         (b"]r\xff\xff\xff\xff.", "a memory larger than the file"),
         (b"\x8e" + struct.pack("<Q", 1 << 40) + b".", r"1099511627776 bytes"),
         (b"\x96" + struct.pack("<Q", 1 << 40) + b".", r"1099511627776 bytes"),
+        (b"})" + b"\x85" * 1_000_000 + b"Ns.", "more than 20000 instructions"),
         (b"\x82\x01.", "asks for `extension 1`"),
         (b"]", "exhausted before seeing STOP"),
         (b"].", "no array around"),
