@@ -15,6 +15,7 @@ import pytest
 from matlabel_bench import kit
 from matlabel_bench.errors import MattingFailed, UsageError
 from matlabel_bench.fields import knob
+from matlabel_bench.images import read_image
 from matlabel_bench.kit import scenes
 from matlabel_bench.kit.trial import Finding
 from matlabel_bench.registry import Entry
@@ -90,6 +91,74 @@ class GoodSegmenter:
         return lambda image: np.full(image.shape[:2], commonest, np.uint8)
 
 
+@dataclass(frozen=True)
+class MapsRefiner:
+    """The highest map above a threshold; trained on maps, which must be maps."""
+
+    trains: ClassVar[bool] = True
+    takes: ClassVar[str] = "maps"
+    threshold: float = knob(0.5, "background up to this value", low=0.0, high=1.0, key="open")
+
+    def fit(self, train: Split, maps: Mapping[str, Cams], out: Path, seed: int) -> None:
+        assert sorted(maps) == sorted(s.id for s in train)
+        assert all(maps[s.id].shape == (len(s.tags), *s.read().shape[:2]) for s in train)
+        np.save(out / "seen.npy", len(maps))
+
+    def open(self, out: Path) -> Callable[[Image, Tags, Cams], Label]:
+        np.load(out / "seen.npy")
+
+        def refine(image: Image, tags: Tags, maps: Cams) -> Label:
+            assert maps.shape == (len(tags), *image.shape[:2])
+            ids = np.concatenate([[0], tags]).astype(np.uint8)
+            level = np.full((1, *image.shape[:2]), self.threshold, np.float32)
+            return ids[np.concatenate([level, maps]).argmax(0)]
+
+        return refine
+
+
+@dataclass(frozen=True)
+class ById:
+    """The label of the folder that the data set brings, by the image's id."""
+
+    wants_id: ClassVar[bool] = True
+    saliency: str = knob("", "folder of labels ID.png", key="folder")
+
+    def open(self, out: Path | None) -> Callable[[Image, Tags, Scores, str], Label]:
+        return lambda image, tags, scores, name: read_image(Path(self.saliency) / f"{name}.png")[..., 0]
+
+
+@dataclass(frozen=True)
+class CamById:
+    """Maps with or without a name."""
+
+    wants_id: ClassVar[bool] = True
+
+    def open(self, out: Path | None) -> Callable[[Image, Tags, str], Cams]:
+        def maps(image: Image, tags: Tags, name: str) -> Cams:
+            assert name == f"case_{image.shape[0]}x{image.shape[1]}_{len(tags)}"
+            return np.ones((len(tags), 2, 3), np.float32)
+
+        return maps
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A matting that learns from the composites that a data set brings, not from images."""
+
+    trains: ClassVar[bool] = True
+    composites: str = knob("", "folder with fg, alpha and bg", key="folder")
+
+    def fit(self, train: Split, out: Path, seed: int) -> None:
+        names = [sorted(p.name for p in (Path(self.composites) / kind).iterdir()) for kind in ("fg", "alpha", "bg")]
+        assert names[0] == names[1]
+        assert all(names)
+        means = [read_image(Path(self.composites) / "alpha" / n).mean() for n in names[1]]
+        np.save(out / "guess.npy", np.float32(np.mean(means) / 255))
+
+    def open(self, out: Path) -> Callable[[Image, Trimap], Alpha]:
+        return GoodMatting(guess=float(np.load(out / "guess.npy"))).open(None)
+
+
 def findings(cls: type, kind: str = "matting", **fields: Any) -> dict[str, Finding]:
     return {f.name: f for f in kit.check(Entry(kind, "toy", cls, "tests 0"), fields)}
 
@@ -107,6 +176,10 @@ def broken(cls: type, kind: str = "matting", **fields: Any) -> dict[str, str]:
         ("refiner", GoodRefiner, {}),
         ("refiner", GoodRefiner, {"hard": "yes"}),
         ("segmenter", GoodSegmenter, {}),
+        ("refiner", MapsRefiner, {}),
+        ("refiner", ById, {}),
+        ("cam", CamById, {}),
+        ("matting", Composed, {}),
     ],
 )
 def test_a_good_part_keeps_every_promise(kind: str, cls: type, fields: dict[str, Any]) -> None:
@@ -286,6 +359,36 @@ class Inventing(GoodRefiner):
 
 def test_a_refiner_must_not_invent_classes() -> None:
     assert "a label of the part with background" in broken(Inventing, "refiner")["refined 61x83 scores with one tag"]
+
+
+@dataclass(frozen=True)
+class ScoresForMaps(GoodRefiner):
+    """Says that it takes maps, and answers with them as if they were scores."""
+
+    takes: ClassVar[str] = "maps"
+
+
+@dataclass(frozen=True)
+class Nameless(ById):
+    """Wants no id, and asks for one."""
+
+    wants_id: ClassVar[bool] = False
+
+
+@pytest.mark.parametrize(
+    ("cls", "promise", "words"),
+    [
+        (ScoresForMaps, "refined 61x83 scores with one tag", "got float32, 1 x 61 x 83"),
+        (Nameless, "refined 61x83 scores with one tag", "missing 1 required positional argument: 'name'"),
+    ],
+)
+def test_a_refiner_gets_what_it_says_it_takes(cls: type, promise: str, words: str) -> None:
+    assert words in broken(cls, "refiner")[promise]
+
+
+def test_a_folder_that_is_given_is_not_replaced(tmp_path: Path) -> None:
+    found = broken(ById, "refiner", saliency=str(tmp_path))
+    assert f"the image {tmp_path}/case_61x83_1.png" in found["refined 61x83 scores with one tag"]
 
 
 def test_the_scenes_are_what_they_say(tmp_path: Path) -> None:

@@ -16,13 +16,14 @@ from PIL import Image
 
 from matlabel_bench import planes, stages
 from matlabel_bench.errors import DataError, MattingFailed
-from matlabel_bench.handover import Inputs, load_maps, load_scores, load_seed, output
+from matlabel_bench.handover import Inputs, load_maps, load_scores, load_seed, load_views, output
 from matlabel_bench.images import read_label
 from matlabel_bench.planes import read_planes, write_planes
 from matlabel_bench.score import Tallies
 from matlabel_bench.stages import Task, run_chunk
 from matlabel_bench.trimap import TrimapRule
 from matlabel_bench.types import Sample
+from matlabel_bench.uncertainty import UncertaintyRule, uncertain_trimap
 
 ODD_IDS = ("a/b", "a%2Fb", "a b", "ç☃", "..", ".hidden", "x" * 100, 'q"\\?*')
 
@@ -229,6 +230,146 @@ def test_a_later_refiner_starts_from_the_label_before_it(tmp_path: Path, picture
     )
     assert outcome.tally is not None
     assert Tallies.of(["a"], [outcome.tally], 3).confusion().tolist()[1] == [24 * 11, 24 * 5, 24 * 4]
+
+
+# Ids, labels, networks, views ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Named(Says):
+    """A part whose live function wants the image's id."""
+
+    wants_id = True
+
+
+@dataclass(frozen=True)
+class Above:
+    """A refiner that takes maps: the first class above its threshold."""
+
+    takes = "maps"
+
+    def open(self, out: Path | None) -> Any:
+        return lambda image, tags, maps: np.where(maps[0] > 0.5, tags[0], 0).astype(np.uint8)
+
+
+def test_a_part_that_wants_the_id_gets_it_last(tmp_path: Path, picture: Path) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def maps(image: np.ndarray, tags: np.ndarray, *more: Any) -> np.ndarray:
+        asked.append(more)
+        return ramp(image, tags)
+
+    def label(image: np.ndarray, *more: Any) -> np.ndarray:
+        asked.append(more[2:])
+        return np.ones(image.shape[:2], np.uint8)
+
+    def network(image: np.ndarray, *more: Any) -> np.ndarray:
+        asked.append(more)
+        return np.ones(image.shape[:2], np.uint8)
+
+    sample = Sample("ç/1", picture, (1, 2))
+    (tmp_path / "segment").mkdir()
+    for cls in (Named, Says):
+        for job in (
+            task("maps", tmp_path, part=cls(maps)),
+            task("refine", tmp_path, maps=tmp_path / "maps", threshold=0.5, part=cls(label)),
+            task("segment", tmp_path, part=cls(network)),
+        ):
+            assert do(job, sample).error is None
+    assert asked == [("ç/1",)] * 3 + [()] * 3
+
+
+def test_a_refiner_that_takes_maps_gets_them_before_any_threshold(tmp_path: Path, picture: Path) -> None:
+    sample = Sample("a", picture, (1, 2))
+    walk(tmp_path, sample, half)
+    maps, alpha = tmp_path / "maps", tmp_path / "alpha"
+    found = {}
+    for name, more in (("maps", {}), ("alpha", {"alpha": alpha}), ("label", {})):
+        given = {"labels": tmp_path / "refine"} if name == "label" else {"maps": maps} | more
+        out = tmp_path / f"out-{name}"
+        out.mkdir()
+        assert do(task("refine", tmp_path, part=Above(), out=out, **given), sample).error is None
+        found[name] = read_label(out / "a.png", 254)
+    np.testing.assert_array_equal(found["maps"], load_maps(Inputs(maps=maps), sample)[0] > 0.5)
+    np.testing.assert_array_equal(found["alpha"], load_seed(Inputs(maps=maps, alpha=alpha), sample)[0][0] > 0.5)
+    np.testing.assert_array_equal(found["label"], read_label(tmp_path / "refine/a.png", 254) == 1)
+    assert (found["maps"] != found["alpha"]).any()
+
+
+def test_pseudo_labels_are_the_seed_at_its_threshold(tmp_path: Path, picture: Path) -> None:
+    sample = Sample("a", picture, (2,))
+    do(task("maps", tmp_path, part=Says(ramp)), sample)
+    (tmp_path / "label").mkdir()
+    assert do(task("label", tmp_path, maps=tmp_path / "maps", threshold=0.3), sample).error is None
+    seed = load_maps(Inputs(maps=tmp_path / "maps"), sample)[0]
+    np.testing.assert_array_equal(read_label(tmp_path / "label/a.png", 254), np.where(seed > np.float32(0.3), 2, 0))
+
+
+def test_true_masks_are_written_as_they_are_read(tmp_path: Path, picture: Path) -> None:
+    mask = np.array([[0, 1, 255], [2, 2, 0]], np.uint8)
+    (tmp_path / "truth").mkdir()
+    assert do(task("truth", tmp_path, dataset=Masks(lambda: mask)), Sample("a", picture, (1, 2))).error is None
+    with Image.open(tmp_path / "truth/a.png") as written:
+        assert written.mode == "P"
+        np.testing.assert_array_equal(np.asarray(written), mask)
+    outcome = do(task("truth", tmp_path, dataset=Masks(None)), Sample("a", picture, (1,)))
+    assert outcome.error is not None
+    assert outcome.error[0] == "masks for split 'train'"
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        (np.full((20, 24), 3, np.uint8), "3"),  # the data set has two classes
+        (np.zeros((20, 23), np.uint8), "20 x 23"),
+        (np.zeros((20, 24), np.int64), "int64"),
+    ],
+)
+def test_a_network_answers_with_a_label_of_known_classes(
+    tmp_path: Path, picture: Path, label: np.ndarray, said: str
+) -> None:
+    (tmp_path / "segment").mkdir()
+    sample = Sample("a", picture, ())
+    good = task("segment", tmp_path, part=Says(lambda image: np.full(image.shape[:2], 2, np.uint8)))
+    assert do(good, sample).error is None
+    assert (read_label(tmp_path / "segment/a.png", 254) == 2).all(), "tags bind it no more: it was trained on labels"
+    outcome = do(task("segment", tmp_path, part=Says(lambda image: label)), sample)
+    assert outcome.error is not None
+    assert said in outcome.error[1]
+
+
+def test_views_become_an_uncertain_trimap(tmp_path: Path, picture: Path) -> None:
+    """A generator of 5 x 6 cells that always answers with the same ramp: its mirror disagrees, but for the middle."""
+    sample = Sample("a", picture, (1, 2))
+    (tmp_path / "views").mkdir()
+    for stage in ("maps", "views"):
+        assert do(task(stage, tmp_path, part=Says(ramp)), sample).error is None
+    with np.load(tmp_path / "views/a.npz", allow_pickle=False) as stored:
+        assert {n: (stored[n].dtype, stored[n].shape) for n in ("cams", "spread")} == {
+            "cams": (np.float16, (2, 5, 6)),
+            "spread": (np.float16, (2, 5, 6)),
+        }
+        assert stored["spread"].max() > stored["spread"][0, :, 2:4].max() > 0
+    rule = UncertaintyRule(z=1, floor=0.1)
+    given = {"maps": tmp_path / "maps", "views": tmp_path / "views", "part": rule}
+    outcome = do(task("trimap", tmp_path, **given), sample)
+    assert outcome.notes == {"repaired": [], "classes": 2}
+    trimap, notes = read_planes(tmp_path / "trimap/a.png")
+    assert notes == {"repaired": [], "classes": 2, "planes": 2}
+    want, _ = uncertain_trimap(*load_views(Inputs(views=tmp_path / "views"), sample), rule)
+    np.testing.assert_array_equal(trimap, want)
+    assert set(np.unique(trimap)) == {0, 128, 255}
+
+
+def test_a_view_that_breaks_the_contract_is_an_error_of_the_image(tmp_path: Path, picture: Path) -> None:
+    def dim(image: np.ndarray, tags: np.ndarray) -> np.ndarray:
+        return ramp(image, tags) * np.float32(1 if image.shape[0] == 20 else 0.5)
+
+    (tmp_path / "views").mkdir()
+    outcome = do(task("views", tmp_path, part=Says(dim)), Sample("a", picture, (1,)))
+    assert outcome.error is not None
+    assert outcome.error[1] == "channel 0 with maximum 0.5"
+    assert not list((tmp_path / "views").iterdir())
 
 
 # What goes wrong -----------------------------------------------------------------------------------------------------
