@@ -11,10 +11,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+import photos
 import pytest
 from calling import environment, hear_interrupts
 
 from matlabel_bench.cells import HEADER
+from matlabel_bench.runner import run
 
 TABLE = """
 title = "stub table"
@@ -272,3 +274,52 @@ def test_masks_for_own_images(bench, tmp_path, stubs) -> None:
         assert mask.size == (50, 40)
         assert set(np.unique(np.asarray(mask))) <= {0, 1, 2}
     assert (tmp_path / "masks/classes.txt").read_text() == "0 background\n1 cat\n2 dog\n"
+
+
+OTHERS = """
+[[columns]]
+name = "told"
+refine = ["stub-hints"]
+threshold = "fixed"
+[[columns]]
+name = "uncertain"
+matting = "stub-matting"
+[[rows]]
+name = "cam"
+cam = "stub-cam"
+trimap = "uncertainty"
+"""
+
+
+def test_ids_folders_notes_and_views_on_the_way_through_a_run(tmp_path, stubs, monkeypatch) -> None:
+    """The hints say class 1 of image `b b` and 2 of `ç`; masks hold 64 pixels of 1 and 60 of 2 among 480."""
+    photos.write_splits(tmp_path / "photos")
+    (tmp_path / "photos/hints").mkdir()
+    for name, hint in (("b b", "1"), ("ç", "2")):
+        (tmp_path / f"photos/hints/{name}.txt").write_text(hint)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STUB_CALLS", str(tmp_path / "calls"))
+    done = run(photos.experiment(OTHERS, photos.SPLITS, out=tmp_path / "out"), print)
+    assert done.code == 0
+    told, uncertain = done.cells["t"]
+    assert told.value == pytest.approx(100 * (0 + 64 / (128 + 480 - 64) + 60 / (120 + 480 - 60)) / 3)
+    assert told.supervision == "tags+hints"
+    assert "hints: told, not learned" in (tmp_path / "out/t/table.md").read_text()
+    assert uncertain.status == "measured"
+    assert uncertain.supervision == "tags"
+    calls = [line.split()[0] for line in (tmp_path / "calls").read_text().splitlines()]
+    assert calls.count("cam") == 2 * (1 + 6), "each image once, and six views of it"
+    assert len(list((tmp_path / "store/views").glob("*/files/*.npz"))) == 2
+
+
+def test_a_hint_that_lacks_fails_its_cell_alone(tmp_path, stubs, monkeypatch) -> None:
+    photos.write_splits(tmp_path / "photos")
+    (tmp_path / "photos/hints").mkdir()
+    (tmp_path / "photos/hints/ç.txt").write_text("1")
+    monkeypatch.chdir(tmp_path)
+    done = run(photos.experiment(OTHERS, photos.SPLITS, out=tmp_path / "out"), print)
+    assert done.code == 1
+    told, uncertain = done.cells["t"]
+    assert (told.status, uncertain.status) == ("failed", "measured")
+    assert "refine stub-hints" in told.reason
+    assert "image b b, and 1 more: ç" in told.reason, "class 1 is no tag of the other"

@@ -11,12 +11,14 @@ import numpy as np
 import photos
 import pytest
 
+from matlabel_bench import plan as plans
 from matlabel_bench import timing
 from matlabel_bench.cells import read_cells
 from matlabel_bench.errors import MattingFailed
 from matlabel_bench.gather import SPEED, timed
 from matlabel_bench.handover import Inputs
-from matlabel_bench.runner import run
+from matlabel_bench.measure import measure
+from matlabel_bench.runner import Runner, run
 from matlabel_bench.store import read_json
 from matlabel_bench.timing import Pipeline, seed_seconds
 from matlabel_bench.trimap import TrimapRule
@@ -175,3 +177,19 @@ def test_a_column_of_seconds_in_a_table(tmp_path: Path, stubs: None, monkeypatch
     assert cells["cam", "Time"].published == 0.5
     assert cells["cam", "Seed"].metric == "mIoU"
     assert len(log.read_text().splitlines()) == 3 + 4 + 4, "three images once, and one image four times a row"
+
+
+def test_parts_that_fail_are_not_timed(tmp_path: Path, stubs: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos.write(tmp_path / "photos")
+    monkeypatch.chdir(tmp_path)
+    sets = ("stub-cam.fail=true",)
+    plan = plans.make(
+        photos.experiment(SECONDS.split("[[rows]]")[0] + '[[rows]]\nname = "r"\ncam = "stub-cam"\n', sets=sets)
+    )
+    runner = Runner(plan, print)
+    runner.run()
+    cell = measure(plan, runner.failures, plan.cells[0]).cell
+    assert (cell.status, cell.value) == ("failed", None)
+    assert cell.reason.startswith(
+        "speed stub-cam: expected speed stub-cam to work on a; got RuntimeError: no maps today"
+    )
