@@ -86,7 +86,7 @@ def _check_pictures(pictures: Pictures, rows: Mapping[str, Row], who: str) -> No
 
 def _choice(got: str, known: Collection[str], what: str) -> None:
     if got not in known:
-        raise UsageError(what, repr(got), near(got, known))
+        raise UsageError(what, repr(got), near(got, filter(None, known)))
 
 
 def record(cls: type, raw: Any, who: str) -> Any:

@@ -84,6 +84,10 @@ def test_labels_are_those_of_the_last_refiner_at_the_protocols_threshold(make: M
     refined = make(column(SEGMENT, 'refine = ["stub-shift"]') + CAM)
     label = only(refined).scores[0].inputs["labels"].inputs["fit"].inputs["labels"]
     assert (label.stage, label.name, label.split.name) == ("refine", "stub-shift", "train")
+    learned = make(column(SEGMENT, 'refine = ["stub-maps"]') + CAM)
+    assert Counter(j.stage for j in learned.jobs.values())["fit"] == 2
+    label = only(learned).scores[0].inputs["labels"].inputs["fit"].inputs["labels"]
+    assert (label.name, label.split.name, set(label.inputs)) == ("stub-maps", "train", {"maps", "fit"})
     matted = make(column(SEGMENT) + MATTED)
     label = only(matted).scores[0].inputs["labels"].inputs["fit"].inputs["labels"]
     assert (label.stage, label.spec["threshold"], set(label.inputs)) == ("label", 0.5, {"maps", "alpha"})

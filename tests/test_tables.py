@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
+from matlabel_bench import tablecheck
 from matlabel_bench.errors import UsageError
-from matlabel_bench.tables import Pictures, chosen, load_table, recipe, tables
+from matlabel_bench.tables import Column, Pictures, Row, Table, chosen, load_table, recipe, tables
 
 OWN = """
 title = "two rows"
@@ -151,6 +153,12 @@ def test_what_a_table_refuses(tmp_path: Path, old: str, new: str, said: list[str
         load_table(str(tmp_path / "t.toml"))
     for words in said:
         assert words in str(err.value)
+    assert "known: ," not in str(err.value), "that a key may be empty is no name to choose"
+
+
+def test_every_key_has_a_form() -> None:
+    for cls in (Table, Column, Row, Pictures):
+        assert {f.name for f in dataclasses.fields(cls)} <= set(tablecheck._KINDS)
 
 
 def test_pictures_that_are_no_section_of_keys(tmp_path: Path) -> None:
