@@ -67,9 +67,8 @@ def _store_mean(network: Irn, crops: LabelledCrops, part: irn.Irn, out: Path) ->
     load(network, out)
     if network.mean_displacement.any():
         return
-    network = network.eval().to(
-        part.device, memory_format=torch.channels_last
-    )  # as `run` leaves it: the same last bits
+    # In the layout of memory in which `run` leaves it: the same last bits, whether it has just ended or long ago.
+    network = network.eval().to(part.device, memory_format=torch.channels_last)
     means = [
         network(crops.top_left(index)[None].to(part.device))[1].mean((0, 2, 3))
         for index in range(min(MEAN_OVER, len(crops)))

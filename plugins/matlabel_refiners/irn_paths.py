@@ -13,7 +13,7 @@ from matlabel_bench.errors import UsageError
 CELL = 4
 """Pixels of a cell's side: the branches answer on a grid of a quarter of the image."""
 
-Path = tuple[tuple[int, int], ...]
+CellPath = tuple[tuple[int, int], ...]
 """(row, column) offsets of the cells between a source and its destination, both included, destination first."""
 
 
@@ -29,7 +29,7 @@ def offsets(radius: int) -> list[tuple[int, int]]:
     return beside + below
 
 
-def path(row: int, column: int) -> Path:
+def path(row: int, column: int) -> CellPath:
     """The cells of the bounding box of (0, 0) and (row, column) that are less than one cell off the line."""
     square = row * row + column * column
     box = [(y, x) for y in range(row + 1) for x in range(min(0, column), max(0, column) + 1)]
@@ -38,7 +38,7 @@ def path(row: int, column: int) -> Path:
 
 
 @lru_cache(maxsize=8)
-def paths(radius: int) -> tuple[Path, ...]:
+def paths(radius: int) -> tuple[CellPath, ...]:
     """The paths to all offsets, shorter ones first."""
     return tuple(sorted((path(*offset) for offset in offsets(radius)), key=len))
 
