@@ -67,7 +67,7 @@ class Experiment:
         if "device" in known:
             values.setdefault("device", self.options.device)
         for field in (n for n, f in known.items() if f.metadata.get("key") == "folder"):
-            values[field] = _brought(field, str(values.get(field, known[field].default)), self.dataset)
+            values[field] = self._brought(str(values.get(field, known[field].default)), field, name)
         part = parts.make(kind, name, **values)
         if "weights" not in known or "weights" in self._closer(name, row, column) or not self.options.weights:
             return part
@@ -87,6 +87,21 @@ class Experiment:
         """What the command line, the row and the column say, against the profile."""
         sets = (parse_sets(self.options.sets), row.set, column.set)
         return {k: v for given in sets for k, v in _fields(given, name).items()}
+
+    def _brought(self, value: str, field: str, part: str) -> str:
+        """The folder a field names: an empty one is the data set's of that name, `dataset:NAME` another data set's."""
+        name = value.partition(FROM_DATASET)[2] if value.startswith(FROM_DATASET) else ""
+        if value and not name:
+            return value
+        try:
+            made = registry.start()[0].make("dataset", name, **self.profile.parts.get(name, {})) if name else None
+        except MissingPart as err:
+            raise UsageError(f"a data set in {field} of {part}", err.got, err.remedy) from None
+        bringer = self.dataset if made is None else made
+        brought = bringer.folders() if hasattr(bringer, "folders") else {}
+        if name and field not in brought:
+            raise UsageError(f"a data set that brings {field}", repr(name), near(field, brought))
+        return str(brought[field]) if field in brought else value
 
     def _backbones(self) -> set[str]:
         """Backbones of the CAM generators: --weights fills them, and the same ones of other parts."""
@@ -139,18 +154,6 @@ def parse_sets(sets: Sequence[str]) -> dict[str, str]:
             )
         out[target.strip()] = value.strip()
     return out
-
-
-def _brought(field: str, value: str, dataset: Any) -> str:
-    """The folder a field names: an empty one is the data set's of that name, `dataset:NAME` another data set's."""
-    name = value.partition(FROM_DATASET)[2] if value.startswith(FROM_DATASET) else ""
-    if value and not name:
-        return value
-    bringer = registry.start()[0].make("dataset", name) if name else dataset
-    brought = bringer.folders() if hasattr(bringer, "folders") else {}
-    if name and field not in brought:
-        raise UsageError(f"a data set that brings {field}", repr(name), near(field, brought))
-    return str(brought[field]) if field in brought else value
 
 
 def _fields(sets: Mapping[str, Any], name: str) -> dict[str, Any]:

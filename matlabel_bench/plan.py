@@ -87,8 +87,12 @@ def labels(experiment: Experiment) -> tuple[Plan, Job]:
     if len(table.rows) != 1 or len(table.columns) != 1 or not table.rows[0].cam:
         got = f"{len(table.columns)} columns, {len(table.rows)} rows, cam = {table.rows[0].cam!r}"
         raise UsageError(f"recipe {table.name!r} to be one column and one row with a cam", got, "keep one of each")
+    column = table.columns[0]
+    if column.segment or column.metric == "seconds":
+        got = f"segment = {column.segment!r}" if column.segment else f"metric = {column.metric!r}"
+        raise UsageError(f"column {column.name!r} of recipe {table.name!r} to make labels", got, "take it out")
     plan, chains = _begin(experiment)
-    cell = Cell(table, table.rows[0], table.columns[0], experiment.profile.seeds[0], experiment)
+    cell = Cell(table, table.rows[0], column, experiment.profile.seeds[0], experiment)
     return plan, chains.labels(cell, chains.splits.split(experiment.profile.split))
 
 
@@ -131,6 +135,8 @@ def _missing(cell: Cell, splits: Splits) -> str:
     row, column, learned = cell.row, cell.column, cell.experiment.profile.label_split
     if row.labels and not column.segment:
         return "the masks are its labels: there is nothing to score"
+    if column.metric == "seconds" and row.trimap == "uncertainty":
+        return "only trimaps by thresholds are timed"
     if column.split and column.split not in splits.dataset.split_names():
         return f"the data set has no split {column.split!r}"
     if row.labels:

@@ -349,6 +349,24 @@ def test_a_column_of_seconds_times_trained_parts_and_makes_no_score(make: Make) 
     assert {f["stage"] for f in forecast(trained)} == {"fit", "speed"}
 
 
+def test_an_uncertain_trimap_is_not_timed_as_if_it_were_another(make: Make) -> None:
+    plan = make(column('metric = "seconds"') + MATTED + 'trimap = "uncertainty"\n')
+    assert only(plan).missing == "only trimaps by thresholds are timed"
+    assert plan.jobs == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "got"), [(SEGMENT, "segment = 'stub-segmenter'"), ('metric = "seconds"', "metric = 'seconds'")]
+)
+def test_a_recipe_that_asks_for_more_than_labels_is_refused(make: Make, line: str, got: str) -> None:
+    with pytest.raises(UsageError) as err:
+        plans.labels(photos.experiment(column(line) + MATTED, photos.SPLITS))
+    assert str(err.value) == f"expected column 'C' of recipe 't' to make labels\n     got {got}\n  remedy take it out"
+    plan, job = plans.labels(photos.experiment(column('refine = ["stub-maps"]') + MATTED, photos.SPLITS))
+    assert (job.stage, job.split.name, job.inputs["fit"].split.name) == ("refine", "val", "train")
+    assert "score" not in {j.stage for j in plan.jobs.values()}
+
+
 def test_a_columns_matting_is_for_rows_without_their_own(make: Make) -> None:
     plan = make(column('matting = "stub-matting"', 'set = { "stub-matting.moody" = true }') + CAM + MATTED)
     alphas = {c.row.name: walk(c.scores[0])["alpha"] for c in plan.cells}

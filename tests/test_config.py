@@ -178,6 +178,36 @@ def test_an_empty_folder_field_receives_what_the_data_set_brings(folder: Path) -
     assert hints(dataset="folder") == "", "this data set brings nothing"
 
 
+def hints_from(folder: Path, word: str) -> str:
+    photos.write(folder / "photos")
+    Path("t.toml").write_text(
+        '[[columns]]\nname = "S"\nrefine = ["stub-hints"]\n[[rows]]\nname = "r"\ncam = "stub-cam"\n'
+    )
+    Path("p.toml").write_text(
+        photos.PROFILE + f'[stub-hints]\nhints = "{word}"\n[stub-photos]\nroot = "{folder / "theirs"}"\n'
+    )
+    experiment = settle(data_root="photos")
+    return experiment.part("refiner", "stub-hints", rows(experiment)["r"], experiment.tables[0].columns[0]).hints
+
+
+def test_a_folder_field_may_take_what_another_data_set_brings_as_the_profile_describes_it(folder: Path) -> None:
+    assert hints_from(folder, "dataset:stub-photos") == str(folder / "theirs" / "hints")
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("dataset:stub-phtoos", ["a data set in hints of stub-hints", "'stub-phtoos'", "did you mean 'stub-photos'"]),
+        ("dataset:folder", ["a data set that brings hints", "'folder'", "known: none"]),
+    ],
+)
+def test_another_data_set_that_does_not_bring_it(folder: Path, word: str, said: list[str]) -> None:
+    with pytest.raises(UsageError) as err:
+        hints_from(folder, word)
+    for words in said:
+        assert words in str(err.value)
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [("trimap", "'trimap'"), ("fg=0.5", "'fg=0.5'"), (".fg=0.5", "'.fg=0.5'"), ("trimap.fg", "'trimap.fg'")],
