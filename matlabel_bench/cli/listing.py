@@ -112,7 +112,8 @@ def _files(what: str) -> list[dict[str, str]]:
     if what == "recipes":
         found = {p.stem: p for p in sorted((tables.home() / "recipes").glob("*.toml"))}
     else:
-        found = tables.tables() if what == "tables" else profiles.profiles()
+        known = tables.tables()
+        found = {n: known[n] for n in tables.chosen([tables.ALL])} if what == "tables" else profiles.profiles()
     return [{"name": name, "title": _title(path)} for name, path in found.items()]
 
 
