@@ -1,7 +1,7 @@
 """What the paper's settings cost: memory, one stage and image at a time, and disk, for data sets of the real sizes.
 
-    python docs/paper_scale.py memory       peak resident memory; about ten minutes on one core
-    python docs/paper_scale.py disk         what `bench plan --profile paper` forecasts; about ten minutes
+    python docs/paper_scale.py memory       peak resident memory; five minutes on an idle core
+    python docs/paper_scale.py disk         what `bench plan --profile paper` forecasts; minutes, most of them COCO's
 
 Either prints a Markdown table and writes it, as CSV, into reports/paper-scale, with a record of the machine. `memory`
 runs each stage in a process of its own, on one thread, with what bench's workers tell the C library about memory.
@@ -92,19 +92,21 @@ def write(name: str, heads: Sequence[str], rows: Iterable[Sequence[object]]) -> 
     path.write_text(json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def disk() -> int:
-    """What plans over data sets of the real sizes forecast, summed by stage."""
+def disk(folder: Path) -> int:
+    """What plans over data sets of the real sizes forecast, summed by stage. What `folder` holds is taken as it is."""
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for dataset, plans in PLANS.items():
-            root = {"voc12": layouts.voc, "coco14": layouts.coco}[dataset](Path(folder) / dataset)
-            for tables in plans:
-                started = time.monotonic()
-                rows += [[dataset, " ".join(tables), *row] for row in _sums(_plan(tables, dataset, root, Path(folder)))]
-                took = time.monotonic() - started
-                print(f"{dataset}, {' '.join(tables)}: planned in {took:.0f} s", file=sys.stderr)
+    for dataset, plans in PLANS.items():
+        make = {"voc12": layouts.voc, "coco14": layouts.coco}[dataset]
+        root = folder / make.__name__
+        if not root.is_dir():
+            make(root)
+        for tables in plans:
+            started = time.monotonic()
+            rows += [[dataset, " ".join(tables), *row] for row in _sums(_plan(tables, dataset, root, folder))]
+            took = time.monotonic() - started
+            print(f"{dataset}, {' '.join(tables)}: planned in {took:.0f} s", file=sys.stderr)
     heads = ["data set", "tables", "stage", "jobs", "images", "GB", "hours of a core"]
-    print(markdown(heads, rows))
+    print(markdown(heads, rows), flush=True)
     write("disk", [h.replace(" ", "_") for h in heads], rows)
     return 0
 
@@ -134,7 +136,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("memory").add_argument("--only", default="", help="cases with this text; writes no report")
-    commands.add_parser("disk")
+    kept = "folder to leave the data sets in, for another call; else they are removed, which takes minutes"
+    commands.add_parser("disk").add_argument("--folder", type=Path, help=kept)
     commands.add_parser("prepare").add_argument("folder", type=Path)
     one = commands.add_parser("one")
     one.add_argument("folder", type=Path)
@@ -144,7 +147,10 @@ def main() -> int:
     if args.command == "memory":
         return memory(args.only)
     if args.command == "disk":
-        return disk()
+        if args.folder:
+            return disk(args.folder.absolute())
+        with tempfile.TemporaryDirectory() as folder:
+            return disk(Path(folder))
     if args.command == "prepare":
         stages.prepare(args.folder)
     else:

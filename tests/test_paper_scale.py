@@ -53,6 +53,18 @@ def test_sums_of_a_plan_as_large_as_voc(
     assert 1.2 < sum(tags) / len(tags) < 1.8
 
 
+def test_disk_leaves_a_report(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script.layouts, "VOC", {"train": 30, "val": 10, "test": 5})
+    monkeypatch.setattr(script.layouts, "TRAIN_AUG", 40)
+    monkeypatch.setattr(script, "PLANS", {"voc12": (("table4",),)})
+    monkeypatch.setattr(script, "REPORT", tmp_path / "report")
+    assert script.disk(tmp_path) == 0
+    lines = (tmp_path / "report" / "disk.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "data_set,tables,stage,jobs,images,GB,hours_of_a_core"
+    assert [line.split(",")[2] for line in lines[1:]] == ["fit", "maps", "score", "threshold", "all"]
+    assert '"disk.csv"' in (tmp_path / "report" / "record.json").read_text(encoding="utf-8")
+
+
 def test_a_small_coco_is_understood(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from matlabel_bench import registry
 
