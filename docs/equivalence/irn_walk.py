@@ -5,8 +5,8 @@
 
 Each way runs in a process of its own, on one thread, the dense one in single precision. Time is that of computing,
 which other work on the machine does not lengthen; memory is the largest resident set during the walk, less what was
-held before (Linux). The reference squares its matrix eight times. Where that would take long, --squarings says how many
-are carried out; the row says so, and the time of the others is reckoned.
+held before (Linux). The reference squares its matrix eight times. Where that would take long, --share says for how much
+of the rows of one squaring it is carried out; the row says so, and the time of all is reckoned.
 """
 
 from __future__ import annotations
@@ -51,29 +51,34 @@ def sparse(size: tuple[int, int], out: Path) -> dict[str, float]:
     return told
 
 
-def dense(size: tuple[int, int], out: Path, squarings: int, checkout: Path) -> dict[str, float]:
-    """The reference's walk, with its own functions; the seconds of squarings that are left out are reckoned."""
+def dense(size: tuple[int, int], out: Path, share: float, checkout: Path) -> dict[str, float]:
+    """The reference's walk, with its own functions; from part of a squaring the seconds of all eight are reckoned."""
     import torch
     from irn_reference import reference
 
     torch.set_num_threads(1)
     indexing: Any = reference(checkout).indexing
     boundary, maps = (torch.from_numpy(v) for v in scene(*size))
-    spent: list[float] = []
-    multiply = torch.matmul
+    multiply, squaring = torch.matmul, 0.0
 
-    def timed(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    def first_rows(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        nonlocal squaring
+        if len(one) == len(maps):
+            return multiply(one, other)
+        product, rows = torch.ones_like(other), round(share * len(one))
         begin = time.process_time()
-        product = multiply(one, other)
-        spent.append(time.process_time() - begin)
+        product[:rows] = multiply(one[:rows], other)
+        squaring = time.process_time() - begin
         return product
 
-    indexing.torch.matmul = timed
+    if share < 1:
+        indexing.torch.matmul = first_rows
     told: dict[str, float] = {}
     with watched(told):
-        walked = indexing.propagate_to_edge(maps, boundary[None], radius=RADIUS, beta=BETA, exp_times=squarings)
+        times = SQUARINGS if share == 1 else 1
+        walked = indexing.propagate_to_edge(maps, boundary[None], radius=RADIUS, beta=BETA, exp_times=times)
     np.save(out, walked[:, 0].numpy())
-    return told | {"seconds": told["seconds"] + (SQUARINGS - squarings) * float(np.mean(spent[:squarings]))}
+    return told | {"seconds": told["seconds"] + (SQUARINGS / share - 1) * squaring}
 
 
 def resident(which: str) -> int:
@@ -91,10 +96,10 @@ def watched(told: dict[str, float]) -> Iterator[None]:
     told |= {"seconds": time.process_time() - start, "bytes": resident("VmHWM") - before}
 
 
-def measured(way: str, name: str, out: Path, squarings: int, checkout: Path) -> dict[str, float]:
+def measured(way: str, name: str, out: Path, share: float, checkout: Path) -> dict[str, float]:
     """One way in a process of its own."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    command = [sys.executable, "-W", "ignore", __file__, "--reference", str(checkout), "--squarings", str(squarings)]
+    command = [sys.executable, "-W", "ignore", __file__, "--reference", str(checkout), "--share", str(share)]
     done = subprocess.run(
         [*command, "--only", way, name, str(out)],
         env=os.environ | threads,
@@ -106,17 +111,17 @@ def measured(way: str, name: str, out: Path, squarings: int, checkout: Path) -> 
     return told
 
 
-def row(name: str, squarings: int, checkout: Path, folder: Path) -> str:
+def row(name: str, share: float, checkout: Path, folder: Path) -> str:
     """Both ways for one size of image, as a row of a table."""
     files = folder / f"{name}-dense.npy", folder / f"{name}-sparse.npy"
     theirs, ours = (
-        measured(way, name, file, squarings, checkout) for way, file in zip(("dense", "sparse"), files, strict=True)
+        measured(way, name, file, share, checkout) for way, file in zip(("dense", "sparse"), files, strict=True)
     )
     apart = "not compared"
-    if squarings == SQUARINGS:
+    if share == 1:
         wanted, found = (np.load(file) for file in files)
         apart = f"{np.abs(found - wanted).max() / wanted.max():.1e}"
-    note = "" if squarings == SQUARINGS else f" (reckoned from {squarings} of {SQUARINGS} squarings)"
+    note = "" if share == 1 else f" (reckoned from {share:.0%} of one of {SQUARINGS} squarings)"
     cells = SIZES[name][0] * SIZES[name][1]
     return (
         f"| {name} | {cells:,} | {theirs['seconds']:,.0f} s{note} | {theirs['bytes'] / 2**30:.2f} GiB "
@@ -129,20 +134,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", type=Path, required=True, help="a checkout of irn at a2ece00")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
-    parser.add_argument("--squarings", type=int, default=SQUARINGS, help="of the dense matrix that are carried out")
+    parser.add_argument("--share", type=float, default=1.0, help="of one squaring; 1 carries out all eight")
     parser.add_argument("--only", nargs=3, metavar=("WAY", "SIZE", "FILE"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.only:
         way, name, file = given.only
         size, out = SIZES[name], Path(file)
-        told = sparse(size, out) if way == "sparse" else dense(size, out, given.squarings, given.reference)
+        told = sparse(size, out) if way == "sparse" else dense(size, out, given.share, given.reference)
         print(json.dumps(told))
         return
     print("| image | cells | dense: time | dense: memory | sparse: time | sparse: memory | largest difference |")
     print("|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for name in given.sizes:
-            print(row(name, given.squarings, given.reference, Path(folder)), flush=True)
+            print(row(name, given.share, given.reference, Path(folder)), flush=True)
 
 
 if __name__ == "__main__":
