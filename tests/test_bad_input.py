@@ -306,7 +306,7 @@ def test_a_part_that_is_not_installed_is_a_dash_with_a_hint(desk: Desk) -> None:
 def test_a_recipe_is_one_row_and_looks_at_no_mask(desk: Desk) -> None:
     (desk.voc / "tags.csv").write_text((desk.voc / TAGS).read_text())
     for recipe, said in (
-        (TABLE, "a refiner and a threshold without masks"),
+        (TABLE, "a threshold without masks"),
         (TABLE + '[[rows]]\nname = "two"\n', "one column and one row with a cam"),
         (TABLE.replace('cam = "stub-cam"', ""), "one column and one row with a cam"),
     ):

@@ -22,7 +22,6 @@ from matlabel_cams.trained import Trained, classes_in
 class Cam(Trained):
     """Class activation maps of a classifier: where each class's weights find their features."""
 
-    cost: ClassVar[float] = 1.5
     published_in: ClassVar[str] = "Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016"
 
     cut: str = knob("layer2", "last stage that is not trained; none trains all (IRN: layer2)")

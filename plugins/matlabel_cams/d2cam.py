@@ -22,7 +22,7 @@ from matlabel_cams.trained import Trained, classes_in
 class D2Cam(Trained):
     """Maps from a generator of their own, taught to hold what a class needs and to leave the rest."""
 
-    cost: ClassVar[float] = 2.0
+    effort: ClassVar[tuple[float, float]] = (8.0, 1.3)
     published_in: ClassVar[str] = "Wang, Xu et al., Treating Pseudo-labels Generation as Image Matting, ICCV 2023"
 
     stride: int = knob(8, "pixels of the input a cell of the feature map covers (paper: 8)", choices=(8, 16))

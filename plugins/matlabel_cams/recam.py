@@ -35,8 +35,7 @@ NEXT_SEED = 1_000_003
 class ReCam(Trained):
     """Class activation maps that a second, softmax classifier has corrected."""
 
-    cost: ClassVar[float] = 1.5
-    fit_cost: ClassVar[float] = 0.2
+    effort: ClassVar[tuple[float, float]] = (1.9, 1.0)  # both stages, for each time of the first
     published_in: ClassVar[str] = "Chen et al., Class Re-Activation Maps for Weakly-Supervised Segmentation, CVPR 2022"
 
     cut: str = knob("stem", "last stage that is not trained; none trains all (ReCAM: stem)")

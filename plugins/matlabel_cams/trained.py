@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from matlabel_bench.recipe import Recipe
 
 
+COSTS = {"resnet50": (2.0, 6.0), "mobilenet_v2": (0.1, 1.5), "small": (0.02, 0.3)}
+"""Seconds of a core for CAM with each backbone: a training crop of 512 pixels, maps of a 375 x 500 image. Measured, in
+round numbers, at the scales and crops of the profiles that use them."""
+
+
 @dataclass(frozen=True)
 class Trained:
     """A classifier trained on tags, and maps drawn from it at several scales."""
@@ -47,6 +52,19 @@ class Trained:
     device: str = knob("cpu", "where the network runs: cpu, cuda or cuda:N", key="none")
     readers: int = knob(0, "processes that read images beside a training", low=0, key="none")
     tensorboard: bool = knob(False, "write TensorBoard events beside the JSON log", key="none")
+
+    effort: ClassVar[tuple[float, float]] = (1.0, 1.0)
+    """Cost of a training and of maps, relative to CAM."""
+
+    @property
+    def fit_cost(self) -> float:
+        """Seconds of a core for an image once through the training, for `bench plan`."""
+        return COSTS[self.backbone][0] * self.effort[0]
+
+    @property
+    def cost(self) -> float:
+        """Seconds of a core for the maps of an image, for `bench plan`."""
+        return COSTS[self.backbone][1] * self.effort[1]
 
     def recipe(self) -> Recipe:
         """How mmengine is to train it."""
