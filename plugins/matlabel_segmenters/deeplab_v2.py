@@ -1,4 +1,4 @@
-"""DeepLab-v2 (Chen et al., TPAMI 2018), the network that the paper trains on its pseudo-labels (Tables 4 and 5).
+"""DeepLab-v2 (Chen et al., TPAMI 2018), the network that the paper trains on its pseudo-labels (Tables 2 and 3).
 
 Compared with kazuto1011/deeplab-pytorch at 4219467 (MIT), configs/voc12.yaml: ResNet-101 of Caffe's style at output
 stride 8, ASPP with rates 6, 12, 18, 24, input at scales 1, 0.5 and 0.75, the sum of four cross entropies, 20,000 steps
