@@ -123,12 +123,17 @@ def _given(part: Any, split: Any, inputs: Mapping[str, Any], labels: bool) -> Ma
     return handover.Given(split, known, loads[takes])
 
 
+def threads_of(folder: Path) -> int | None:
+    """Threads with which the training in a folder of the store began; None where it has not begun."""
+    path = folder / THREADS
+    return int(read_json(path)["threads"]) if path.is_file() else None
+
+
 def _fixed_threads(folder: Path, threads: int) -> int:
     """Threads the training began with: another number would change the last bits of what is resumed."""
-    path = folder / THREADS
-    if path.is_file():
-        return int(read_json(path)["threads"])
-    write_json(path, {"threads": threads})
+    if (begun := threads_of(folder)) is not None:
+        return begun
+    write_json(folder / THREADS, {"threads": threads})
     return threads
 
 

@@ -14,7 +14,9 @@ from matlabel_bench.cells import Cell
 from matlabel_bench.config import Experiment
 from matlabel_bench.errors import UsageError
 from matlabel_bench.files import write_text
+from matlabel_bench.fit import threads_of
 from matlabel_bench.galleries import gallery
+from matlabel_bench.jobs import Job
 from matlabel_bench.measure import Measured, curve, degenerate, measure, score_of_maps
 from matlabel_bench.plan import Plan
 from matlabel_bench.report import (
@@ -175,7 +177,7 @@ def _record(plan: Plan, table: Table, measured: Sequence[Measured]) -> dict[str,
         "seeds": list(experiment.profile.seeds),
         "command": command(experiment, table),
         "configuration": {k: dict(v) for k, v in experiment.profile.parts.items()},
-        "stages": {key: dict(job.spec) | {"seconds": _seconds(plan, key)} for key, job in keys.items()},
+        "stages": {key: dict(job.spec) | _spent(plan, job) for key, job in keys.items()},
         "environment": record.environment(),
     }
 
@@ -192,8 +194,11 @@ def command(experiment: Experiment, table: Table) -> str:
     return shlex.join(words)
 
 
-def _seconds(plan: Plan, key: str) -> float:
-    return float(plan.slot(plan.jobs[key]).report()["seconds"])
+def _spent(plan: Plan, job: Job) -> dict[str, Any]:
+    """Seconds of a stage, and the threads of a training: the last bits of its weights depend on them."""
+    slot = plan.slot(job)
+    threads = {"threads": threads_of(slot.folder)} if job.stage == "fit" else {}
+    return {"seconds": float(slot.report()["seconds"])} | threads
 
 
 def _write_columns(folder: Path, done: Sequence[Measured]) -> None:
