@@ -52,7 +52,7 @@ def common(trial: Trial, entry: Entry, part: Any) -> None:
     with trial("has a cache key"):
         fields.canonical(fields.key_fields(part))
     with trial("describes itself"):
-        _described(entry)
+        _described(entry, part)
     with trial("is constructed without heavy imports"):
         _light(entry, part)
 
@@ -77,7 +77,7 @@ def _from_words(part: Any) -> None:
         )
 
 
-def _described(entry: Entry) -> None:
+def _described(entry: Entry, part: Any) -> None:
     cls = entry.cls
     said = (cls.__doc__ or "").strip()
     hold(
@@ -90,8 +90,9 @@ def _described(entry: Entry) -> None:
         isinstance(supervision, tuple) and all(isinstance(s, str) for s in supervision),
         f"supervision {supervision!r} is no tuple of words",
     )
-    cost = getattr(cls, "cost", 0.1)
-    hold(isinstance(cost, int | float) and cost >= 0, f"cost {cost!r} is no number of seconds")
+    for name in ("cost", "fit_cost"):
+        cost = getattr(part, name, 0.1)  # of the part, not of its class: it may depend on fields
+        hold(isinstance(cost, int | float) and cost >= 0, f"{name} {cost!r} is no number of seconds")
 
 
 def _light(entry: Entry, part: Any) -> None:
