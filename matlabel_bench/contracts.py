@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from matlabel_bench.errors import ContractError
-from matlabel_bench.types import BACKGROUND, FOREGROUND, IGNORE, UNKNOWN, Alpha, Cams, Label, Scores, Trimap
+from matlabel_bench.types import BACKGROUND, FOREGROUND, IGNORE, UNKNOWN, Alpha, Cams, Image, Label, Scores, Trimap
 
 TRIMAP_ALLOWANCE = 0.01
 """How far an alpha may stand from the trimap where that is known: solvers constrain softly."""
@@ -62,6 +62,16 @@ def check_trimap(got: Any, shape: tuple[int, int, int], who: str) -> Trimap:
             f"a trimap of {who} with values 0, 128, 255", str(sorted(odd)[:5]), "threshold instead of interpolating"
         )
     return trimap
+
+
+def check_inputs(image: Image, trimap: Trimap) -> None:
+    """What a matting is asked with: an image h w 3 uint8, and a trimap k h w of its size."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.shape[:2] != trimap.shape[1:]:
+        raise ContractError(
+            "an image as uint8 h w 3 and a trimap k h w of the same size",
+            f"{image.dtype} {image.shape} and {trimap.shape}",
+            "convert the image to RGB, and make the trimap at the image's own size",
+        )
 
 
 def check_alpha(got: Any, trimap: Trimap, who: str) -> Alpha:

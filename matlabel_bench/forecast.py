@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from matlabel_bench.console import clock
 from matlabel_bench.errors import BenchError
-from matlabel_bench.jobs import Job, items_of
+from matlabel_bench.jobs import WHOLE, Job, items_of
 from matlabel_bench.plan import Plan
+from matlabel_bench.uncertainty import VIEWS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,11 +30,9 @@ SCORED_LABEL = 30
 """Bytes an image of a label's score, which knows no thresholds."""
 FILE = 2_100
 """Bytes besides for each file: half of a disk's block, and the file's digest in done.json."""
-WHOLE = ("threshold", "speed")
-NETWORKS = {"resnet101": 177e6, "resnet50": 97e6, "mobilenet_v2": 9.2e6, "swin_t": 180e6, "small": 1.5e6}
-"""Bytes of the weights that a training leaves, by its part's `backbone` or `size`. While it runs, its checkpoint takes
-two to three times as much besides: weights, and momenta of the optimiser."""
-OTHER_NETWORK = 100e6
+TRAINING = (1e8, 0.0)
+"""Bytes a training leaves, once and for an image, where its part does not say (`leaves`). While it runs, a checkpoint
+takes two to three times its weights besides: weights, and momenta of the optimiser."""
 REFERENCE_PIXELS = 375 * 500
 
 
@@ -82,17 +81,15 @@ def summary(plan: Plan, rows: Sequence[Mapping[Any, Any]] | None = None) -> str:
 def _bytes(job: Job, scale: float, tags: int) -> float:
     """Of all files of a job, whose images have so many tags in all."""
     images = len(job.split)
-    if job.stage in WHOLE:
-        return 1000.0 + FILE
     if job.stage == "score":  # one file, of tallies
         return SCORED_LABEL * images if "labels" in job.inputs else BYTES["score"][1] * tags
+    if job.stage in WHOLE:
+        return 1000.0 + FILE
+    if job.stage == "fit":
+        once, each = getattr(job.part, "leaves", TRAINING)
+        return float(once + (scale * each + FILE * (each > 0)) * images)
     image, tag = BYTES.get(job.stage, BYTES["label"])
-    files = scale * (image * images + tag * tags) + FILE * images
-    if job.stage != "fit":
-        return files
-    name = getattr(job.part, "backbone", None) or getattr(job.part, "size", None)
-    mines = getattr(job.part, "takes", "") == "maps"  # such a refiner learns from labels that it makes of the maps
-    return NETWORKS.get(str(name), OTHER_NETWORK) + (files if mines else 0)
+    return scale * (image * images + tag * tags) + FILE * images
 
 
 def _guess(job: Job) -> float:
@@ -100,7 +97,7 @@ def _guess(job: Job) -> float:
         return float(getattr(job.part, "fit_cost", 0.1))
     if job.stage == "speed":
         return sum(float(getattr(p, "cost", 0.1)) for p in (job.part.cam, job.part.matting) if p) / len(job.split)
-    views = 5 if job.stage == "views" else 1
+    views = VIEWS if job.stage == "views" else 1
     return SECONDS.get(job.stage) or views * float(getattr(job.part, "cost", 0.1))
 
 

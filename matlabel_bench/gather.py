@@ -19,8 +19,6 @@ from matlabel_bench.store import read_json, write_json
 from matlabel_bench.types import Sample
 
 TALLIES, THRESHOLD, SPEED = "tallies.npz", "threshold.json", "speed.json"
-WHOLE = ("score", "threshold", "speed")
-"""Stages that leave one file for all images."""
 
 
 def timed(samples: Sequence[Sample]) -> list[Sample]:

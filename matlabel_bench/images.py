@@ -13,6 +13,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 from jaxtyping import Float32
+from PIL.Image import Resampling
 from PIL.PngImagePlugin import PngInfo
 
 from matlabel_bench.errors import ContractError, DataError
@@ -122,10 +123,14 @@ def save_png(path: Path, picture: PIL.Image.Image, notes: Mapping[str, str] | No
         part.unlink(missing_ok=True)
 
 
-def resize_image(image: Image, size: tuple[int, int]) -> Image:
-    """The image at another size, h w, by Pillow's bicubic filter (which averages where it makes smaller)."""
-    picture = PIL.Image.fromarray(image).resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC)
-    return np.asarray(picture)
+def resize_image(picture: np.ndarray, size: tuple[int, ...], how: Resampling = Resampling.BICUBIC) -> np.ndarray:
+    """A picture (image, label or plane of float32) at another size, h w, by one of Pillow's filters.
+
+    All but NEAREST average where they make smaller. A picture of that size already is returned as it is.
+    """
+    if picture.shape[:2] == tuple(size):
+        return picture
+    return np.asarray(PIL.Image.fromarray(np.ascontiguousarray(picture)).resize((size[1], size[0]), how))
 
 
 def enlarge(maps: Float32[np.ndarray, "k gh gw"], size: tuple[int, int]) -> Float32[np.ndarray, "k h w"]:

@@ -15,6 +15,9 @@ VERSION = 1
 ALIKE = ("maps", "views", "trimap", "alpha")
 """Stages whose file of an image depends on that image and on trainings, not on which other images the split has."""
 
+WHOLE = ("score", "threshold", "speed")
+"""Stages that leave one file for all images."""
+
 
 @dataclass(eq=False)
 class Job:

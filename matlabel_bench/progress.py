@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,6 +20,9 @@ class Progress:
     total: int
     unit: str = "step"
     note: str = ""
+
+
+Tell = Callable[[Progress], None]
 
 
 def report(folder: Path, progress: Progress) -> None:

@@ -21,9 +21,9 @@ from matlabel_bench.console import Bar
 from matlabel_bench.errors import BenchError, DataError
 from matlabel_bench.files import share
 from matlabel_bench.forecast import summary
-from matlabel_bench.gather import WHOLE, chosen, gather, timed
+from matlabel_bench.gather import chosen, gather, timed
 from matlabel_bench.handover import Inputs, output
-from matlabel_bench.jobs import ALIKE, Job, items_of
+from matlabel_bench.jobs import ALIKE, WHOLE, Job, items_of
 from matlabel_bench.plan import Plan, make
 from matlabel_bench.stages import Outcome, Task, run_chunk
 from matlabel_bench.store import Slot

@@ -18,6 +18,7 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,27 @@ from torch.utils.data import DataLoader
 
 from matlabel_bench import recipe as recipes
 from matlabel_bench.errors import TrainingFailed, UsageError
-from matlabel_bench.progress import Progress, report
+from matlabel_bench.progress import Progress, Tell, report
 from matlabel_bench.recipe import CHECKPOINT, LOG, WEIGHTS, Order, Recipe, save
 
 
-def run(network: Any, dataset: Any, recipe: Recipe, out: Path, seed: int, about: Mapping[str, Any]) -> None:
+def run(
+    network: Any,
+    dataset: Any,
+    recipe: Recipe,
+    out: Path,
+    seed: int,
+    about: Mapping[str, Any],
+    tell: Tell | None = None,
+) -> None:
     """Train `network` in place, or continue what `out` holds; return at once where that is complete.
 
     Args:
         network: a `Trainable` module whose initial weights depend on `seed` alone.
         dataset: `len(dataset)` and `dataset[epoch, index]` -> dict of tensors, depending on nothing else.
         about: what is trained, JSON-ready; kept in training.json and compared when a training continues.
+        tell: called after each step, on rank 0; without it progress is reported in `out`. A training of several stages
+            reports them in the folder of the whole.
 
     Raises:
         UsageError: `out` holds another training, a batch that does not divide, a device that is absent.
@@ -56,7 +67,7 @@ def run(network: Any, dataset: Any, recipe: Recipe, out: Path, seed: int, about:
         if (out / WEIGHTS).is_file():
             return
         with _processes(recipe, world):
-            _train(network, dataset, recipe, out, seed)
+            _train(network, dataset, recipe, out, seed, tell or partial(report, out))
         if rank == 0:
             save(network, out)
             (out / CHECKPOINT).unlink(missing_ok=True)
@@ -65,7 +76,7 @@ def run(network: Any, dataset: Any, recipe: Recipe, out: Path, seed: int, about:
         raise TrainingFailed(f"to write the training into {out}", err.strerror or str(err), remedy) from err
 
 
-def _train(network: Any, dataset: Any, recipe: Recipe, out: Path, seed: int) -> None:
+def _train(network: Any, dataset: Any, recipe: Recipe, out: Path, seed: int, tell: Tell) -> None:
     network = network.to(memory_format=torch.channels_last)  # a third faster on CPUs, and what tensor cores want
     order = Order(len(dataset), recipe, seed)
     pinned = recipe.device != "cpu"
@@ -86,7 +97,7 @@ def _train(network: Any, dataset: Any, recipe: Recipe, out: Path, seed: int) -> 
             "logger": {"type": "LoggerHook", "interval": 10},
             "param_scheduler": _Rates(recipe.accumulate),
         },
-        custom_hooks=[_Watch(out, seed, recipe.accumulate, total)],
+        custom_hooks=[_Watch(out, seed, recipe.accumulate, total, tell)],
         resume=checkpoint is not None,
         load_from=checkpoint,
         launcher="none" if order.world == 1 else "pytorch",
@@ -180,8 +191,8 @@ class _Watch(Hook):  # type: ignore[misc]
 
     priority = "LOWEST"
 
-    def __init__(self, out: Path, seed: int, accumulate: int, total: int) -> None:
-        self.out, self.seed, self.accumulate, self.total = out, seed, accumulate, total
+    def __init__(self, out: Path, seed: int, accumulate: int, total: int, tell: Tell) -> None:
+        self.out, self.seed, self.accumulate, self.total, self.tell = out, seed, accumulate, total, tell
 
     def before_train_epoch(self, runner: Runner) -> None:
         torch.manual_seed(self.seed * 100_003 + runner.epoch)  # dropout and the like: the same after a resume
@@ -200,7 +211,7 @@ class _Watch(Hook):  # type: ignore[misc]
             )
         if runner.rank == 0:
             note = f"epoch {runner.epoch + 1}/{runner.max_epochs}, loss {values.get('loss', 0.0):.3f}"
-            report(self.out, Progress((runner.iter + 1) // self.accumulate, self.total, "step", note))
+            self.tell(Progress((runner.iter + 1) // self.accumulate, self.total, "step", note))
 
     def after_train_epoch(self, runner: Runner) -> None:
         part = CHECKPOINT + ".part"

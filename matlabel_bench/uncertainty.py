@@ -30,6 +30,8 @@ from matlabel_bench.types import BACKGROUND, FOREGROUND, UNKNOWN, Cams, Image, T
 Live = Callable[[Image, Tags], Cams]
 SIZES, GAMMAS = (0.75, 1.25), (0.7, 1.4)
 """Views besides the image itself and its mirror: scaled, and with exponents on its grey levels."""
+VIEWS = 2 + len(SIZES) + len(GAMMAS)
+"""How often the generator is asked about an image."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import photos
 import pytest
 
@@ -13,6 +14,7 @@ from matlabel_bench.files import write_bytes
 from matlabel_bench.jobs import Job, Jobs
 from matlabel_bench.plan import Plan
 from matlabel_bench.types import Sample, Split
+from matlabel_bench.uncertainty import spread
 
 
 @pytest.fixture
@@ -107,6 +109,7 @@ def test_scores_of_labels_are_smaller_than_those_of_maps() -> None:
     [
         ("cam", "cam", {"backbone": "resnet50"}, 94.4),
         ("cam", "d2cam", {"backbone": "mobilenet_v2"}, 9.4),
+        ("cam", "recam", {"backbone": "mobilenet_v2"}, 18.8),
         ("segmenter", "deeplab_v2", {"backbone": "resnet101"}, 176.6),
         ("matting", "matteformer", {"size": "swin_t"}, 179.6),
     ],
@@ -114,13 +117,25 @@ def test_scores_of_labels_are_smaller_than_those_of_maps() -> None:
 def test_a_training_leaves_its_network(kind: str, name: str, fields: dict[str, str], megabytes: float) -> None:
     part = registry.start()[0].make(kind, name, **fields)
     assert size(job("fit", split(1), name, part)) / 1e6 == pytest.approx(megabytes, rel=0.05)
-    assert size(job("fit", split(1), "other")) == forecast.OTHER_NETWORK
+    assert size(job("fit", split(1), "other")) == forecast.TRAINING[0]
 
 
-def test_a_refiner_that_learns_from_maps_leaves_labels_too() -> None:
+def test_a_refiner_that_mines_labels_leaves_them_too() -> None:
     part = registry.start()[0].make("refiner", "irn")
     few, many = (size(job("fit", split(*[1] * n), "irn", part)) for n in (1, 1001))
-    assert many - few == pytest.approx(1000 * size(job("label", split(1))))
+    assert many - few == pytest.approx(1000 * size(job("label", split(1))), rel=0.05)
+
+
+def test_views_are_priced_as_often_as_the_generator_is_asked() -> None:
+    cams, asked = registry.start()[0].make("cam", "cam", backbone="small"), []
+
+    def live(image: np.ndarray, tags: np.ndarray) -> np.ndarray:
+        asked.append(image.shape)
+        return np.ones((len(tags), 2, 2), np.float32)
+
+    spread(live, np.zeros((16, 16, 3), np.uint8), np.array([1], np.uint8))
+    images = split(1)
+    assert forecast._guess(job("views", images, "cam", cams)) == len(asked) * cams.cost
 
 
 def test_a_large_forecast_is_in_gigabytes(planned: Plan) -> None:

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from matlabel_bench.images import Resampling, resize_image
 from matlabel_cams.backbones import IMAGENET
 from matlabel_refiners.irn import Irn
-from matlabel_refiners.irn_crops import nearest
 
 STEPS, CROP = 3, 160
 PART = Irn(epochs=STEPS, batch=2, crop=CROP, amp=False)
@@ -83,7 +83,7 @@ class Fixed(torch.utils.data.Dataset[dict[str, Any]]):
     def __init__(self, *_: Any, indices_from: Any = None, indices_to: Any = None, **__: Any) -> None:
         self.images = blotches(2, CROP, CROP)
         labels = np.random.default_rng(3).choice([0, 0, 3, 7, 255], (2, 6, 5)).astype(np.uint8)
-        self.labels = np.stack([nearest(label, (CROP // 4, CROP // 4)) for label in labels])
+        self.labels = np.stack([resize_image(label, (CROP // 4, CROP // 4), Resampling.NEAREST) for label in labels])
         self.indices = indices_from, indices_to
 
     def __len__(self) -> int:

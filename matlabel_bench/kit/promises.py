@@ -93,6 +93,11 @@ def _described(entry: Entry, part: Any) -> None:
     for name in ("cost", "fit_cost"):
         cost = getattr(part, name, 0.1)  # of the part, not of its class: it may depend on fields
         hold(isinstance(cost, int | float) and cost >= 0, f"{name} {cost!r} is no number of seconds")
+    leaves = getattr(part, "leaves", (0, 0))
+    hold(
+        isinstance(leaves, tuple) and len(leaves) == 2 and all(isinstance(n, int | float) and n >= 0 for n in leaves),
+        f"leaves {leaves!r} is no pair of bytes",
+    )
 
 
 def _light(entry: Entry, part: Any) -> None:

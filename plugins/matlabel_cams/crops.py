@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import PIL.Image
 import torch
 
+from matlabel_bench.images import resize_image
 from matlabel_bench.types import Image, Split
 from matlabel_cams.backbones import Backbone, channel_constants
+
+Window = tuple[slice, slice]
+"""Rows and columns of a part of an image."""
 
 
 class Crops(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
@@ -33,36 +36,39 @@ class Crops(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         pixels = resize_to(sample.read(), int(rng.integers(self.sides[0], self.sides[1] + 1)))
         if rng.random() < 0.5:
             pixels = pixels[:, ::-1]
-        image = (torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32)) - self.mean) / self.std
+        source, target = window(pixels.shape[:2], self.crop, rng)
+        image = on_square(pixels[source], self.crop, target, self.mean, self.std)
         tags = torch.zeros(self.classes)
         tags[[tag - 1 for tag in sample.tags]] = 1
-        return {"images": _cut(image, self.crop, rng), "tags": tags, "epoch": torch.tensor(epoch)}
+        return {"images": image, "tags": tags, "epoch": torch.tensor(epoch)}
 
 
 def resize_to(image: Image, longest: int) -> Image:
     """The image with its longer side of that length, bicubic."""
     height, width = image.shape[:2]
     share = longest / max(height, width)
-    return resize(image, (max(1, round(height * share)), max(1, round(width * share))))
+    return resize_image(image, (max(1, round(height * share)), max(1, round(width * share))))
 
 
-def resize(image: Image, size: tuple[int, int]) -> Image:
-    """The image in (h, w), bicubic with an antialiasing filter."""
-    if image.shape[:2] == size:
-        return image
-    picture = PIL.Image.fromarray(image).resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC)
-    return np.asarray(picture)
-
-
-def _cut(image: torch.Tensor, crop: int, rng: np.random.Generator) -> torch.Tensor:
-    """A square of the image, or the image on a square of zeros (the mean colour), at random."""
-    out = torch.zeros(image.shape[0], crop, crop)
-    source, target = [slice(None)], [slice(None)]
-    for side in image.shape[1:]:
+def window(size: tuple[int, ...], crop: int, rng: np.random.Generator) -> tuple[Window, Window]:
+    """At random: the part of an image of `size` (h, w) that is cut out, and where on the square of `crop` it lies."""
+    source, target = [], []
+    for side in size:
         space = int(rng.integers(0, abs(side - crop) + 1))
-        length = min(side, crop)
         inside, at = (space, 0) if side > crop else (0, space)
+        length = min(side, crop)
         source.append(slice(inside, inside + length))
         target.append(slice(at, at + length))
-    out[tuple(target)] = image[tuple(source)]
-    return out
+    return (source[0], source[1]), (target[0], target[1])
+
+
+def on_square(pixels: Image, crop: int, target: Window, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """Pixels at their place on a square of the mean colour, as a network takes it: 3 x crop x crop float32."""
+    square = torch.zeros(3, crop, crop)
+    square[(slice(None), *target)] = normalised(pixels, mean, std)
+    return square
+
+
+def normalised(pixels: Image, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """An image as a network takes it: 3 h w float32, less the mean, divided by the deviation."""
+    return (torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32)) - mean) / std

@@ -10,15 +10,13 @@ by one matrix product, without the tensor of all classes' masked features (same 
 from __future__ import annotations
 
 import dataclasses
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from matlabel_bench.fields import knob
-from matlabel_bench.progress import NAME, look, report
+from matlabel_bench.progress import Progress, report
 from matlabel_bench.types import Cams, Image, Split, Tags
 from matlabel_cams.trained import Trained, classes_in
 
@@ -54,16 +52,24 @@ class ReCam(Trained):
         key="open",
     )
 
+    @property
+    def leaves(self) -> tuple[float, float]:
+        """Bytes that a training leaves: the weights of both stages."""
+        return 2 * super().leaves[0], 0.0
+
     def fit(self, train: Split, out: Path, seed: int) -> None:
         """Train the classifier, then both together. Raises UsageError (weights, fields) and TrainingFailed."""
-        from matlabel_bench.recipe import WEIGHTS, load, ranks
+        from matlabel_bench.recipe import WEIGHTS, load
         from matlabel_cams.classifier import backbone_with_weights
 
         backbone = backbone_with_weights(self.backbone, self.stride, self.weights, seed)
         network, first = self._network(backbone, len(train.classes)), out / FIRST
         trained = (first / WEIGHTS).is_file()
-        with _shown(first, out, ranks()[0] == 0 and not trained):
-            self.train(network.classifier, backbone, train, first, seed)
+
+        def tell(progress: Progress) -> None:
+            report(out, dataclasses.replace(progress, note=f"stage 1 of 2, {progress.note}"))
+
+        self.train(network.classifier, backbone, train, first, seed, tell=tell)
         if trained:  # else the network holds what was just learned
             load(network.classifier, first)
         self.train(network, backbone, train, out, seed + NEXT_SEED, self._second())
@@ -89,25 +95,3 @@ class ReCam(Trained):
         """How the second stage is trained."""
         batch = self.recam_batch or self.batch
         return dataclasses.replace(self.recipe(), epochs=self.recam_epochs, batch=batch, lr=self.recam_lr)
-
-
-@contextmanager
-def _shown(first: Path, out: Path, wanted: bool) -> Iterator[None]:
-    """Show the first stage's progress, which is written into its own folder, as that of the whole training."""
-    over = threading.Event()
-
-    def show() -> None:
-        while not over.wait(1):
-            if (seen := look(first)) is not None:
-                report(out, dataclasses.replace(seen, note=f"stage 1 of 2, {seen.note}"))
-
-    watcher = threading.Thread(target=show, daemon=True)
-    if wanted:
-        watcher.start()
-    try:
-        yield
-    finally:
-        over.set()
-        if wanted:
-            watcher.join()
-            (first / NAME).unlink(missing_ok=True)

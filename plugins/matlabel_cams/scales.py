@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 
+from matlabel_bench.images import resize_image
 from matlabel_bench.types import Image
-from matlabel_cams.crops import resize, resize_to
+from matlabel_cams.crops import normalised, resize_to
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 """b 3 h w, normalised -> b k gh gw."""
@@ -76,8 +76,7 @@ def at_scales(
     rows, columns = grid(height, cell), grid(width, cell)
     for scale in scales:
         size = tuple(max(1, round(side * scale)) for side in image.shape[:2])
-        pixels = resize(image, (size[0], size[1]))
-        inputs = (torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32)) - mean) / std
+        inputs = normalised(resize_image(image, size), mean, std)
         batch = torch.stack([inputs, inputs.flip(-1)] if flip else [inputs]).to(device)
         maps = forward(batch).float().cpu()
         dy, dx = height / size[0], width / size[1]  # pixels of the image a pixel of the input

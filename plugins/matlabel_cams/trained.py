@@ -14,9 +14,11 @@ from matlabel_bench.fields import key_fields, knob
 from matlabel_bench.types import Cams, Image, Split, Tags
 
 if TYPE_CHECKING:
+    from matlabel_bench.progress import Tell
     from matlabel_bench.recipe import Recipe
 
-
+WEIGHTS = {"resnet101": 177e6, "resnet50": 97e6, "mobilenet_v2": 9.2e6, "small": 1.5e6}
+"""Bytes of the weights a training leaves, by backbone; heads add little."""
 COSTS = {"resnet50": (2.0, 6.0), "mobilenet_v2": (0.1, 1.5), "small": (0.02, 0.3)}
 """Seconds of a core for CAM with each backbone: a training crop of 512 pixels, maps of a 375 x 500 image. Measured, in
 round numbers, at the scales and crops of the profiles that use them."""
@@ -66,6 +68,11 @@ class Trained:
         """Seconds of a core for the maps of an image, for `bench plan`."""
         return COSTS[self.backbone][1] * self.effort[1]
 
+    @property
+    def leaves(self) -> tuple[float, float]:
+        """Bytes that a training leaves: weights, once."""
+        return WEIGHTS[self.backbone], 0.0
+
     def recipe(self) -> Recipe:
         """How mmengine is to train it."""
         from matlabel_bench.recipe import Recipe
@@ -73,9 +80,16 @@ class Trained:
         return Recipe.of(self, warmup=0)  # a part's own warm-up counts epochs, and means its losses
 
     def train(
-        self, network: Any, backbone: Any, train: Split, out: Path, seed: int, recipe: Recipe | None = None
+        self,
+        network: Any,
+        backbone: Any,
+        train: Split,
+        out: Path,
+        seed: int,
+        recipe: Recipe | None = None,
+        tell: Tell | None = None,
     ) -> None:
-        """Train a network on the images of a split, by the recipe of the fields or another; its weights go to `out`."""
+        """Train a network on the images of a split; its weights go to `out`, its progress to `tell` (see train.run)."""
         from matlabel_bench.train import run
         from matlabel_cams.crops import Crops
 
@@ -85,7 +99,7 @@ class Trained:
             )
         crops = Crops(train, backbone, (self.side_low, self.side_high), self.crop, seed)
         about = {"part": type(self).__name__, "classes": list(train.classes), "fields": key_fields(self, training=True)}
-        run(network, crops, recipe or self.recipe(), out, seed, about)
+        run(network, crops, recipe or self.recipe(), out, seed, about, tell)
 
     def maps(self, network: Any, backbone: Any, normalise: bool) -> Callable[[Image, Tags], Cams]:
         """The live generator for a network with `maps(images, tags)` and its backbone."""

@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from matlabel_bench.contracts import TRIMAP_ALLOWANCE
-from matlabel_bench.errors import BenchError, ContractError, MattingFailed, UsageError
+from matlabel_bench.contracts import TRIMAP_ALLOWANCE, check_inputs
+from matlabel_bench.errors import BenchError, MattingFailed, UsageError
 from matlabel_bench.types import BACKGROUND, FOREGROUND, UNKNOWN, Alpha, Image, Trimap
 
 Colours = Float64[np.ndarray, "h w 3"]
@@ -112,7 +112,7 @@ def live(method: Method) -> Callable[[Image, Trimap], Alpha]:
     load()
 
     def matte(image: Image, trimap: Trimap) -> Alpha:
-        _check(image, trimap)
+        check_inputs(image, trimap)
         alpha = np.empty(trimap.shape, np.float32)
         solve: Solve | None = None
         for index, plane in enumerate(trimap):
@@ -172,12 +172,3 @@ def _hold_known(alpha: Alpha, trimap: Trimap) -> Alpha:
     target = (trimap == FOREGROUND).astype(np.float32)
     off = (trimap != UNKNOWN) & (np.abs(alpha - target) > TRIMAP_ALLOWANCE)
     return np.where(off, target, alpha)
-
-
-def _check(image: Image, trimap: Trimap) -> None:
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.shape[:2] != trimap.shape[1:]:
-        raise ContractError(
-            "an image as uint8 h w 3 and a trimap k h w of the same size",
-            f"{image.dtype} {image.shape} and {trimap.shape}",
-            "convert the image to RGB, and make the trimap at the image's own size",
-        )

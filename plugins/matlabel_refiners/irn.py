@@ -23,6 +23,7 @@ from typing import ClassVar
 from matlabel_bench.errors import UsageError
 from matlabel_bench.fields import knob
 from matlabel_bench.types import Cams, Image, Label, Split, Tags
+from matlabel_cams.trained import WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class Irn:
     device: str = knob("cpu", "where the network runs: cpu, cuda or cuda:N", key="none")
     readers: int = knob(0, "processes that read images beside a training", low=0, key="none")
     tensorboard: bool = knob(False, "write TensorBoard events beside the JSON log", key="none")
+
+    @property
+    def leaves(self) -> tuple[float, float]:
+        """Bytes that a training leaves: weights, and the label mined of each image."""
+        return WEIGHTS[self.backbone], 3_700.0
 
     def fit(self, train: Split, maps: Mapping[str, Cams], out: Path, seed: int) -> None:
         """Mine labels into `out`/labels and train on them.

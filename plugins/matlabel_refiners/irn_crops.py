@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 import torch
 
 from matlabel_bench.errors import DataError
-from matlabel_bench.images import read_label
+from matlabel_bench.images import Resampling, read_label, resize_image
 from matlabel_bench.types import IGNORE, Image, Label, Split
 from matlabel_cams.backbones import Backbone, channel_constants
-from matlabel_cams.crops import resize
+from matlabel_cams.crops import on_square, window
 from matlabel_refiners.irn_mining import label_file
 from matlabel_refiners.irn_paths import grid
 
@@ -41,19 +40,21 @@ class LabelledCrops(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         pixels, label = self._pair(index)
         share = rng.uniform(*self.scales)
         size = (max(1, round(label.shape[0] * share)), max(1, round(label.shape[1] * share)))
-        pixels, label = resize(pixels, size), nearest(label, size)
+        pixels, label = resize_image(pixels, size), resize_image(label, size, Resampling.NEAREST)
         if rng.random() < 0.5:
             pixels, label = pixels[:, ::-1], label[:, ::-1]
-        source, target = _window(size, self.crop, rng)
+        source, target = window(size, self.crop, rng)
         large = np.full((self.crop, self.crop), IGNORE, np.uint8)
         large[target] = label[source]
-        image = self._square(pixels[source], target)
-        return {"images": image, "labels": torch.from_numpy(nearest(large, (grid(self.crop),) * 2))}
+        image = on_square(pixels[source], self.crop, target, self.mean, self.std)
+        cells = resize_image(large, (grid(self.crop),) * 2, Resampling.NEAREST)
+        return {"images": image, "labels": torch.from_numpy(cells.copy())}
 
     def top_left(self, index: int) -> torch.Tensor:
         """An image as it is, cut or filled up below and on the right: 3 x crop x crop."""
         pixels = self.samples[index].read()[: self.crop, : self.crop]
-        return self._square(pixels, (slice(pixels.shape[0]), slice(pixels.shape[1])))
+        target = (slice(pixels.shape[0]), slice(pixels.shape[1]))
+        return on_square(pixels, self.crop, target, self.mean, self.std)
 
     def _pair(self, index: int) -> tuple[Image, Label]:
         sample = self.samples[index]
@@ -62,33 +63,3 @@ class LabelledCrops(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             got = f"{label.shape[0]} x {label.shape[1]} for {pixels.shape[0]} x {pixels.shape[1]} pixels"
             raise DataError(f"a mined label of the size of image {sample.id}", got, "delete it: it is mined anew")
         return pixels, label
-
-    def _square(self, pixels: Image, target: tuple[slice, slice]) -> torch.Tensor:
-        image = torch.zeros(3, self.crop, self.crop)
-        image[(slice(None), *target)] = normalised(pixels, self.mean, self.std)
-        return image
-
-
-def normalised(pixels: Image, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
-    """An image as the network takes it: 3 h w float32."""
-    return (torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32)) - mean) / std
-
-
-def nearest(label: Label, size: tuple[int, int]) -> Label:
-    """The label in (h, w): of each new pixel's middle."""
-    picture = PIL.Image.fromarray(np.ascontiguousarray(label))
-    return np.array(picture.resize((size[1], size[0]), PIL.Image.Resampling.NEAREST))
-
-
-def _window(
-    size: tuple[int, int], crop: int, rng: np.random.Generator
-) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """The part of the image that is cut out, and where on the square it lies."""
-    source, target = [], []
-    for side in size:
-        space = int(rng.integers(0, abs(side - crop) + 1))
-        inside, at = (space, 0) if side > crop else (0, space)
-        length = min(side, crop)
-        source.append(slice(inside, inside + length))
-        target.append(slice(at, at + length))
-    return (source[0], source[1]), (target[0], target[1])

@@ -16,8 +16,9 @@ from matlabel_bench.train import run
 from matlabel_bench.types import Cams, Image, Label, Split, Tags
 from matlabel_cams.backbones import Backbone, channel_constants, make
 from matlabel_cams.classifier import backbone_with_weights
+from matlabel_cams.crops import normalised
 from matlabel_refiners import irn_walk
-from matlabel_refiners.irn_crops import LabelledCrops, normalised
+from matlabel_refiners.irn_crops import LabelledCrops
 from matlabel_refiners.irn_mining import mine_split
 from matlabel_refiners.irn_network import STRIDE, Irn
 from matlabel_refiners.irn_paths import grid

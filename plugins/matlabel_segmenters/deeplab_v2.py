@@ -19,6 +19,7 @@ import numpy as np
 
 from matlabel_bench.fields import key_fields, knob
 from matlabel_bench.types import Image, Label, Split
+from matlabel_cams.trained import WEIGHTS
 
 if TYPE_CHECKING:
     from jaxtyping import Float32
@@ -77,6 +78,11 @@ class DeepLabV2:
     device: str = knob("cpu", "where the network runs: cpu, cuda or cuda:N", key="none")
     readers: int = knob(0, "processes that read images beside a training", low=0, key="none")
     tensorboard: bool = knob(False, "write TensorBoard events beside the JSON log", key="none")
+
+    @property
+    def leaves(self) -> tuple[float, float]:
+        """Bytes that a training leaves: weights, once."""
+        return WEIGHTS[self.backbone], 0.0
 
     def fit(self, train: Split, labels: Mapping[str, Label], out: Path, seed: int) -> None:
         """Train on the pseudo-labels and leave the weights in `out`.

@@ -15,14 +15,14 @@ from matlabel_bench import registry
 from matlabel_bench.contracts import check_label
 from matlabel_bench.errors import ContractError, DataError, UsageError
 from matlabel_bench.fields import key_fields
-from matlabel_bench.images import write_label
+from matlabel_bench.images import Resampling, resize_image, write_label
 from matlabel_bench.label import make_label, make_scores
 from matlabel_bench.recipe import WEIGHTS
 from matlabel_bench.types import Split
 from matlabel_cams.backbones import make
 from matlabel_refiners import irn_fit
 from matlabel_refiners.irn import Irn
-from matlabel_refiners.irn_crops import LabelledCrops, nearest
+from matlabel_refiners.irn_crops import LabelledCrops
 from matlabel_refiners.irn_mining import label_file
 
 TINY = Irn(backbone="small", epochs=1, batch=4, lr=0.05, momentum=0.9, crop=48)
@@ -178,7 +178,7 @@ def test_crops_keep_image_and_label_together(scenes: Split, tmp_path: Path) -> N
 
 def test_the_label_of_a_crop_is_reduced_to_pixel_middles() -> None:
     label = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)
-    assert np.array_equal(nearest(label, (16, 16)), label[2::4, 2::4])
+    assert np.array_equal(resize_image(label, (16, 16), Resampling.NEAREST), label[2::4, 2::4])
 
 
 def test_a_label_of_another_size_is_named(scenes: Split, tmp_path: Path) -> None:

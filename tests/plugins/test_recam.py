@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,11 +15,11 @@ from matlabel_bench.contracts import check_cams
 from matlabel_bench.errors import UsageError
 from matlabel_bench.fields import key_fields
 from matlabel_bench.images import enlarge
-from matlabel_bench.progress import Progress, look, report
+from matlabel_bench.progress import Progress, look
 from matlabel_bench.recipe import WEIGHTS, load
 from matlabel_bench.types import Split
 from matlabel_cams.backbones import make
-from matlabel_cams.recam import FIRST, ReCam, _shown
+from matlabel_cams.recam import FIRST, ReCam
 from matlabel_cams.recam_network import ReCamNetwork
 
 TINY = ReCam(
@@ -174,13 +173,20 @@ def test_product_and_plain_weights() -> None:
         torch.testing.assert_close(net.maps(images, tags), want)
 
 
-def test_progress_of_the_first_stage_is_that_of_the_training(tmp_path: Path) -> None:
-    report(tmp_path / FIRST, Progress(3, 9, "step", "epoch 1/3"))
-    with _shown(tmp_path / FIRST, tmp_path, True):
-        end = time.monotonic() + 20
-        while look(tmp_path) is None and time.monotonic() < end:
-            time.sleep(0.05)
-    assert look(tmp_path) == Progress(3, 9, "step", "stage 1 of 2, epoch 1/3")
+def test_progress_of_the_first_stage_is_that_of_the_training(
+    scenes: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[Path, Progress]] = []
+    monkeypatch.setattr("matlabel_cams.recam.report", lambda folder, progress: told.append((folder, progress)))
+    replace(TINY, epochs=1, recam_epochs=1).fit(scenes, tmp_path, 0)
+    steps = len(scenes) // TINY.batch
+    assert [progress.done for _, progress in told] == list(range(1, steps + 1))
+    assert {folder for folder, _ in told} == {tmp_path}
+    assert all(progress.note.startswith("stage 1 of 2, epoch 1/1, loss ") for _, progress in told)
+    assert look(tmp_path / FIRST) is None
+    last = look(tmp_path)
+    assert last is not None
+    assert (last.done, last.note[:10]) == (steps, "epoch 1/1,")
 
 
 def test_open_without_training(tmp_path: Path) -> None:

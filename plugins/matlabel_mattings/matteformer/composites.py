@@ -15,7 +15,7 @@ import PIL.Image
 import torch
 
 from matlabel_bench.errors import DataError, near
-from matlabel_bench.images import UNREADABLE, read_image
+from matlabel_bench.images import UNREADABLE, read_image, resize_image
 from matlabel_bench.types import BACKGROUND, FOREGROUND, UNKNOWN, Image, Label
 from matlabel_mattings.matteformer.fusion import dilate
 from matlabel_mattings.matteformer.network import normalised, one_hot
@@ -132,7 +132,7 @@ class Composites(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         if rng.random() >= TWO:
             return colour, alpha
         behind, cover = (
-            _resized(plane, alpha.shape) for plane in self._read(int(rng.integers(len(self.folder.foregrounds))))
+            resize_image(plane, alpha.shape) for plane in self._read(int(rng.integers(len(self.folder.foregrounds))))
         )
         front = alpha[:, :, None] / np.float32(255)
         back = (1 - front) * cover[:, :, None] / np.float32(255)
@@ -147,7 +147,7 @@ class Composites(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         least = self.crop / min(alpha.shape)
         scale = least if rng.random() < WHOLE else max(least, rng.uniform(*SCALES))
         size = tuple(max(self.crop, round(side * scale)) for side in alpha.shape)
-        colour, alpha = _resized(colour, size), _resized(alpha, size)
+        colour, alpha = resize_image(colour, size), resize_image(alpha, size)
         soft = np.argwhere((alpha > 0) & (alpha < 255))
         middle = soft[rng.integers(len(soft))] if len(soft) else [int(rng.integers(side)) for side in size]
         top, left = (
@@ -162,7 +162,7 @@ class Composites(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         """A crop of a background, which is made to cover it."""
         ground = read_image(self.folder.backgrounds[rng.integers(len(self.folder.backgrounds))])
         scale = self.crop / min(ground.shape[:2]) * rng.uniform(1, SCALES[1])
-        ground = _resized(ground, tuple(max(self.crop, round(side * scale)) for side in ground.shape[:2]))
+        ground = resize_image(ground, tuple(max(self.crop, round(side * scale)) for side in ground.shape[:2]))
         top, left = (int(rng.integers(side - self.crop + 1)) for side in ground.shape[:2])
         return ground[top : top + self.crop, left : left + self.crop, :]
 
@@ -173,10 +173,3 @@ def make_trimap(alpha: Label, inner: int, outer: int) -> Label:
     out[~dilate(alpha < 255, inner)] = FOREGROUND
     out[~dilate(alpha > 0, outer)] = BACKGROUND
     return out
-
-
-def _resized(picture: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """uint8 h w [3] in another size, bicubic with an antialiasing filter."""
-    if picture.shape[:2] == size:
-        return picture
-    return np.asarray(PIL.Image.fromarray(picture).resize((size[1], size[0]), PIL.Image.Resampling.BICUBIC))

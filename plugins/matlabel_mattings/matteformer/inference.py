@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 import torch
 
 from matlabel_bench import recipe
-from matlabel_bench.errors import ContractError, MattingFailed
+from matlabel_bench.contracts import check_inputs
+from matlabel_bench.errors import MattingFailed
+from matlabel_bench.images import Resampling, resize_image
 from matlabel_bench.types import FOREGROUND, UNKNOWN, Alpha, Image, Trimap
 from matlabel_mattings.matteformer.fusion import fuse
 from matlabel_mattings.matteformer.network import MARGIN, Network, normalised, one_hot, padded
@@ -30,7 +31,7 @@ def live(out: Path, size: str, longest: int, device: str) -> Callable[[Image, Tr
 
     @torch.inference_mode()
     def matte(image: Image, trimap: Trimap) -> Alpha:
-        _check(image, trimap)
+        check_inputs(image, trimap)
         alpha = (trimap == FOREGROUND).astype(np.float32)
         for plane, known in zip(alpha, trimap, strict=True):
             unknown = known == UNKNOWN
@@ -47,8 +48,8 @@ def _solve(network: Network, image: Image, known: np.ndarray, longest: int, devi
     if longest and max(whole) > longest:
         share = longest / max(whole)
         size = tuple(max(1, round(side * share)) for side in whole)
-        image = _resized(image, size, PIL.Image.Resampling.BICUBIC)
-        known = _resized(known, size, PIL.Image.Resampling.NEAREST)
+        image = resize_image(image, size)
+        known = resize_image(known, size, Resampling.NEAREST)
     height, width = known.shape
     inputs = (normalised(padded(image)), one_hot(padded(known)))
     plane = fuse(network(*(x[None].to(device) for x in inputs)))[0, 0].cpu().numpy()
@@ -56,19 +57,4 @@ def _solve(network: Network, image: Image, known: np.ndarray, longest: int, devi
     if not np.isfinite(alpha).all():
         remedy = "check the weights: their training diverged; another device may be less precise"
         raise MattingFailed("finite alphas from matteformer", "nan or infinite", remedy)
-    return _resized(alpha, whole, PIL.Image.Resampling.BILINEAR).clip(0, 1)
-
-
-def _resized(picture: np.ndarray, size: tuple[int, ...], how: PIL.Image.Resampling) -> np.ndarray:
-    if picture.shape[:2] == size:
-        return picture
-    return np.asarray(PIL.Image.fromarray(picture).resize((size[1], size[0]), how))
-
-
-def _check(image: Image, trimap: Trimap) -> None:
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.shape[:2] != trimap.shape[1:]:
-        raise ContractError(
-            "an image as uint8 h w 3 and a trimap k h w of the same size",
-            f"{image.dtype} {image.shape} and {trimap.shape}",
-            "convert the image to RGB, and make the trimap at the image's own size",
-        )
+    return resize_image(alpha, whole, Resampling.BILINEAR).clip(0, 1)
