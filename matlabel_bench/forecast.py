@@ -48,7 +48,7 @@ def forecast(plan: Plan) -> list[dict[str, Any]]:
             state, seconds, size = "done", 0.0, float(report["bytes"] + FILE * len(report["files"]))
         else:
             state = "begun" if slot.files.is_dir() and any(slot.files.iterdir()) else "to do"
-            rate = rates.get((job.stage, job.name)) or _guess(job) * scale
+            rate = rates.get((job.stage, job.name)) or _guess(job, scale)
             seconds = rate * items_of(job)
             if job.split.name not in tags:
                 tags[job.split.name] = sum(len(s.tags) for s in job.split)
@@ -92,13 +92,15 @@ def _bytes(job: Job, scale: float, tags: int) -> float:
     return scale * (image * images + tag * tags) + FILE * images
 
 
-def _guess(job: Job) -> float:
+def _guess(job: Job, scale: float) -> float:
+    """Seconds for one piece of a job's work, on images of `scale` times a 375x500 image's pixels."""
     if job.stage == "fit":
-        return float(getattr(job.part, "fit_cost", 0.1))
+        return float(getattr(job.part, "fit_cost", 0.1))  # training crops are as large as the part says
     if job.stage == "speed":
-        return sum(float(getattr(p, "cost", 0.1)) for p in (job.part.cam, job.part.matting) if p) / len(job.split)
+        parts = [p for p in (job.part.cam, job.part.matting) if p]
+        return scale * sum(float(getattr(p, "cost", 0.1)) for p in parts) / len(job.split)
     views = VIEWS if job.stage == "views" else 1
-    return SECONDS.get(job.stage) or views * float(getattr(job.part, "cost", 0.1))
+    return scale * (SECONDS.get(job.stage) or views * float(getattr(job.part, "cost", 0.1)))
 
 
 def _pixels(plan: Plan) -> float:

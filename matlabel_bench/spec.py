@@ -7,7 +7,7 @@ pymatting and pydensecrf are imported inside `fit` and `open`. Class attributes 
     supervision: ClassVar[tuple[str, ...]]   what it learned from beyond image tags, e.g. ("saliency",); default ()
     trains: ClassVar[bool]              whether `fit` must run before `open`; default False
     cost: ClassVar[float]               rough seconds for a 375x500 image on one core, for `bench plan`; default 0.1
-    fit_cost: ClassVar[float]           rough seconds for one such image once through a training; default 0.1
+    fit_cost: ClassVar[float]           rough seconds for an image once through a training; default 0.1
     leaves: ClassVar[tuple[float, float]]    rough bytes a training leaves: once, and for an image; default (1e8, 0)
     published_in: ClassVar[str]         the paper, for `bench show`
     takes: ClassVar[str]                of a refiner: "scores" (default), or "maps", the seed before any threshold

@@ -135,7 +135,7 @@ def test_views_are_priced_as_often_as_the_generator_is_asked() -> None:
 
     spread(live, np.zeros((16, 16, 3), np.uint8), np.array([1], np.uint8))
     images = split(1)
-    assert forecast._guess(job("views", images, "cam", cams)) == len(asked) * cams.cost
+    assert forecast._guess(job("views", images, "cam", cams), 1.0) == len(asked) * cams.cost
 
 
 def test_a_large_forecast_is_in_gigabytes(planned: Plan) -> None:

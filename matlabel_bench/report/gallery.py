@@ -23,7 +23,7 @@ RULES = {
     "worst": "the images whose mIoU changes for the worst, the worst first",
     "even": "images evenly spread over the change of their mIoU, from the greatest loss to the greatest gain",
 }
-HEIGHT = 150
+HEIGHT = 110
 """Pixels of a panel's height."""
 
 Maps = Float32[np.ndarray, "k h w"]

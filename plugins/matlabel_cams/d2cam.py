@@ -22,7 +22,6 @@ from matlabel_cams.trained import Trained, classes_in
 class D2Cam(Trained):
     """Maps from a generator of their own, taught to hold what a class needs and to leave the rest."""
 
-    effort: ClassVar[tuple[float, float]] = (8.0, 1.3)
     published_in: ClassVar[str] = "Wang, Xu et al., Treating Pseudo-labels Generation as Image Matting, ICCV 2023"
 
     stride: int = knob(8, "pixels of the input a cell of the feature map covers (paper: 8)", choices=(8, 16))
@@ -47,6 +46,11 @@ class D2Cam(Trained):
         choices=("literal", "bas", "phi_only"),
     )
     normalise: str = knob("max", "divide each map by its maximum, or leave it", choices=("max", "none"))
+
+    @property
+    def effort(self) -> tuple[float, float]:
+        """Cost relative to CAM: masked images pass the whole network, for each class, but in one of the readings."""
+        return 1.0 if self.gradient == "phi_only" else 8.0, 1.3
 
     def fit(self, train: Split, out: Path, seed: int) -> None:
         """Train classifier and generator together. Raises UsageError (weights, fields) and TrainingFailed."""

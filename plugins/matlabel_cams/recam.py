@@ -33,7 +33,6 @@ NEXT_SEED = 1_000_003
 class ReCam(Trained):
     """Class activation maps that a second, softmax classifier has corrected."""
 
-    effort: ClassVar[tuple[float, float]] = (1.9, 1.0)  # both stages, for each time of the first
     published_in: ClassVar[str] = "Chen et al., Class Re-Activation Maps for Weakly-Supervised Segmentation, CVPR 2022"
 
     cut: str = knob("stem", "last stage that is not trained; none trains all (ReCAM: stem)")
@@ -51,6 +50,11 @@ class ReCam(Trained):
         choices=("product", "plain"),
         key="open",
     )
+
+    @property
+    def effort(self) -> tuple[float, float]:
+        """Cost relative to CAM: both stages, for each time of the first."""
+        return 1 + 1.1 * self.recam_epochs / self.epochs, 1.0
 
     @property
     def leaves(self) -> tuple[float, float]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = {"resnet101": 177e6, "resnet50": 97e6, "mobilenet_v2": 9.2e6, "small": 1.5e6}
 """Bytes of the weights a training leaves, by backbone; heads add little."""
-COSTS = {"resnet50": (2.0, 6.0), "mobilenet_v2": (0.1, 1.5), "small": (0.02, 0.3)}
+COSTS = {"resnet50": (2.0, 6.0), "mobilenet_v2": (0.4, 1.5), "small": (0.2, 0.3)}
 """Seconds of a core for CAM with each backbone: a training crop of 512 pixels, maps of a 375 x 500 image. Measured, in
 round numbers, at the scales and crops of the profiles that use them."""
 
@@ -55,13 +55,15 @@ class Trained:
     readers: int = knob(0, "processes that read images beside a training", low=0, key="none")
     tensorboard: bool = knob(False, "write TensorBoard events beside the JSON log", key="none")
 
-    effort: ClassVar[tuple[float, float]] = (1.0, 1.0)
-    """Cost of a training and of maps, relative to CAM."""
+    @property
+    def effort(self) -> tuple[float, float]:
+        """Cost of a training and of maps, relative to CAM."""
+        return 1.0, 1.0
 
     @property
     def fit_cost(self) -> float:
         """Seconds of a core for an image once through the training, for `bench plan`."""
-        return COSTS[self.backbone][0] * self.effort[0]
+        return COSTS[self.backbone][0] * (self.crop / 512) ** 2 * self.effort[0]
 
     @property
     def cost(self) -> float:

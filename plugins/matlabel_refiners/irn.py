@@ -25,6 +25,11 @@ from matlabel_bench.fields import knob
 from matlabel_bench.types import Cams, Image, Label, Split, Tags
 from matlabel_cams.trained import WEIGHTS
 
+COSTS = {"resnet50": (1.7, 1.5), "mobilenet_v2": (0.5, 0.7), "small": (0.5, 0.15)}
+"""Seconds of a core with each backbone: a training crop of 512 pixels; a 375x500 image refined."""
+MINING = 0.5
+"""Seconds of a core for the label mined of a 375x500 image."""
+
 
 @dataclass(frozen=True)
 class Irn:
@@ -34,8 +39,6 @@ class Irn:
     supervision: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = True
     takes: ClassVar[str] = "maps"
-    cost: ClassVar[float] = 1.5
-    fit_cost: ClassVar[float] = 1.7
     published_in: ClassVar[str] = "Ahn, Cho, Kwak: Weakly Supervised Learning of Instance Segmentation. CVPR 2019"
 
     backbone: str = knob("resnet50", "network", choices=("resnet50", "mobilenet_v2", "small"))
@@ -62,6 +65,16 @@ class Irn:
     device: str = knob("cpu", "where the network runs: cpu, cuda or cuda:N", key="none")
     readers: int = knob(0, "processes that read images beside a training", low=0, key="none")
     tensorboard: bool = knob(False, "write TensorBoard events beside the JSON log", key="none")
+
+    @property
+    def cost(self) -> float:
+        """Seconds of a core for a 375x500 image, for `bench plan`."""
+        return COSTS[self.backbone][1]
+
+    @property
+    def fit_cost(self) -> float:
+        """Seconds of a core for an image once through the training, for `bench plan`; mining falls on the first."""
+        return COSTS[self.backbone][0] * (self.crop / 512) ** 2 + MINING / self.epochs
 
     @property
     def leaves(self) -> tuple[float, float]:

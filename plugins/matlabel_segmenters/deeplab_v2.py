@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from matlabel_segmenters.network import MultiScale
 
+COSTS = {"resnet101": (8.0, 4.5), "resnet50": (5.0, 3.0), "mobilenet_v2": (0.7, 0.8), "small": (0.17, 0.6)}
+"""Seconds of a core with each backbone, at the published scales: a crop of 321 pixels, a 375x500 image."""
 CAFFE_BGR = np.array((104.008, 116.669, 122.675), np.float32)
 
 
@@ -36,8 +38,6 @@ class DeepLabV2:
     version: ClassVar[int] = 1
     supervision: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = True
-    cost: ClassVar[float] = 4.5
-    fit_cost: ClassVar[float] = 8.0
     published_in: ClassVar[str] = "Chen et al.: DeepLab. TPAMI 2018 (arXiv:1606.00915)"
 
     backbone: str = knob("resnet101", "the network", choices=("resnet101", "resnet50", "mobilenet_v2", "small"))
@@ -78,6 +78,21 @@ class DeepLabV2:
     device: str = knob("cpu", "where the network runs: cpu, cuda or cuda:N", key="none")
     readers: int = knob(0, "processes that read images beside a training", low=0, key="none")
     tensorboard: bool = knob(False, "write TensorBoard events beside the JSON log", key="none")
+
+    @property
+    def cost(self) -> float:
+        """Seconds of a core for a 375x500 image, for `bench plan`."""
+        return COSTS[self.backbone][1] * self._area
+
+    @property
+    def fit_cost(self) -> float:
+        """Seconds of a core for a crop once through the training, for `bench plan`."""
+        return COSTS[self.backbone][0] * (self.crop / 321) ** 2 * self._area
+
+    @property
+    def _area(self) -> float:
+        """Pixels that the network sees of an image, relative to those at the published scales."""
+        return sum(scale**2 for scale in self.msc) / 1.8125
 
     @property
     def leaves(self) -> tuple[float, float]:
