@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matlabel_bench.handover import Inputs, load_maps, load_seed, output
+from matlabel_bench.handover import Inputs, load_label, load_maps, load_seed, output
 from matlabel_bench.jobs import Job
 from matlabel_bench.label import make_label, make_scores
 from matlabel_bench.measure import Measured
@@ -22,7 +22,7 @@ def gallery(plan: Plan, table: Table, done: Sequence[Measured], folder: Path) ->
     wanted = table.pictures
     if wanted is None:
         return None
-    first = {m.cell.row: m for m in reversed(done) if m.counts and m.plan.seeds and not m.plan.refine}
+    first = {m.cell.row: m for m in reversed(done) if m.counts and m.plan.seeds and not m.plan.column.refine}
     pair = (wanted.before, wanted.after)
     shown = wanted.maps or pair
     if not {*pair, *shown} <= set(first):
@@ -50,13 +50,16 @@ def gallery(plan: Plan, table: Table, done: Sequence[Measured], folder: Path) ->
 
 
 def _inputs(plan: Plan, m: Measured) -> Inputs:
-    """Folders of the first seed's maps, trimaps and alphas."""
+    """Folders of the first seed's maps, trimaps and alphas, and of the labels of a row that refines."""
     found: Mapping[str, Job] = {j.stage: j for j in m.plan.seeds[0].upstream()}
     folders = {stage: plan.slot(job).files for stage, job in found.items()}
-    return Inputs(maps=folders["maps"], trimap=folders.get("trimap"), alpha=folders.get("alpha"))
+    labels = plan.slot(m.plan.scores[0].inputs["labels"]).files if m.plan.refine else None
+    return Inputs(maps=folders["maps"], trimap=folders.get("trimap"), alpha=folders.get("alpha"), labels=labels)
 
 
 def _label(m: Measured, inputs: Inputs, sample: Sample) -> Label:
+    if inputs.labels is not None:
+        return load_label(inputs, sample)
     maps, tie = load_seed(inputs, sample)
     threshold = m.thresholds[0] if m.thresholds else 0.5
     return make_label(make_scores(maps, threshold, tie), sample.tag_array())

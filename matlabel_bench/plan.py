@@ -153,4 +153,6 @@ def _missing(cell: Cell, splits: Splits) -> str:
         if hint and not row.published:  # the paper's rows wait for their parts; one's own may be misspelt
             missing += f"; {hint}"
         return missing
+    if column.segment and not row.labels and cell.rule()[0] == "oracle":
+        return "labels to learn from are made without masks, and its threshold is searched on them"
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from matlabel_bench import galleries
 from matlabel_bench import plan as plans
+from matlabel_bench.handover import output
 from matlabel_bench.measure import Measured, measure, tallies
 from matlabel_bench.report.gallery import Scene
 from matlabel_bench.runner import Runner, run
@@ -118,6 +120,25 @@ def test_pictures_of_other_rows_maps_and_an_oracles_label(desk: Path) -> None:
     assert sorted(c.id for c in made.chosen) == sorted(photos.IDS), "no more than there are"
     changes = [c.after - c.before for c in made.chosen]
     assert changes == sorted(changes), "from the greatest loss to the greatest gain"
+
+
+def test_a_row_that_refines_shows_what_it_refined(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = TABLE.replace('matting = "stub-matting"', 'matting = "stub-matting"\nrefine = ["stub-shift"]')
+    plan = plans.make(photos.experiment(table))
+    Runner(plan, print).run()
+    done = [measure(plan, {}, c) for c in plan.cells]
+    labels: dict[str, np.ndarray] = {}
+
+    def seen(
+        folder: Path, rows: object, counts: object, load: Callable[[str], Scene], *more: object, **how: object
+    ) -> None:
+        labels.update({image: load(image).labels["matted"] for image in photos.IDS})
+
+    monkeypatch.setattr(galleries, "make", seen)
+    galleries.gallery(plan, plan.experiment.tables[0], done, desk)
+    refined = next(plan.slot(j).files for j in plan.jobs.values() if j.stage == "refine")
+    for image in photos.IDS:
+        np.testing.assert_array_equal(labels[image], np.asarray(Image.open(output("refine", refined, image))))
 
 
 def test_a_refined_column_does_not_speak_for_the_seed(desk: Path) -> None:
