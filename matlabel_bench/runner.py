@@ -43,24 +43,19 @@ class Runner:
         self.workers = Workers(options.workers, options.scheduler)
         self.trainings = Trainings(self)
         self.failures: dict[str, str] = {}
+        self.todo: list[Job] = []
         self.begun = self.total = 0
 
     def run(self) -> None:
         """Do every job, whatever becomes of others. Raises OSError (full disk) and KeyboardInterrupt."""
-        todo = [j for j in self.plan.jobs.values() if not self._taken(j)]
-        self.total = len(todo)
+        self.todo = [j for j in self.plan.jobs.values() if not self._taken(j)]
+        self.total = len(self.todo)
         for job in self.plan.jobs.values():
             self.store.touch(self.plan.slot(job))
         try:
-            while todo:
-                self._collect()
-                todo = [j for j in todo if not self._taken(j) and not self._lost(j)]
-                free = [j for j in todo if not self.trainings.holds(j)]
-                ready = [j for j in free if all(self._taken(i) for i in j.inputs.values())]
-                fits = [j for j in ready if j.stage == "fit"]
-                if self.trainings.start(fits, waiting=sum(j.stage == "fit" for j in free)):
-                    continue
-                if images := [j for j in ready if j.stage not in ("fit", "speed")]:
+            while self.todo:
+                ready = self._train()
+                if images := [j for j in ready if j.stage != "speed"]:
                     self._images(images[0])
                 elif self.trainings.running:
                     time.sleep(POLL)
@@ -69,6 +64,16 @@ class Runner:
         finally:
             self.trainings.stop()
             self.workers.close()
+
+    def _train(self) -> list[Job]:
+        """Deal with trainings that ended, and start what there is room for; all other jobs that could begin now."""
+        self._collect()
+        self.todo = [j for j in self.todo if not self._taken(j) and not self._lost(j)]
+        free = [j for j in self.todo if not self.trainings.holds(j)]
+        ready = [j for j in free if all(self._taken(i) for i in j.inputs.values())]
+        fits = [j for j in ready if j.stage == "fit"]
+        self.trainings.start(fits, waiting=sum(j.stage == "fit" for j in free))
+        return [j for j in ready if j.stage != "fit"]
 
     def _taken(self, job: Job) -> bool:
         return self.plan.slot(job).done
@@ -142,8 +147,6 @@ class Runner:
         left = timed(left) if job.stage == "speed" else left
         outcomes: dict[str, Outcome] = {}
         inline = getattr(job.part, "device", "cpu") != "cpu"
-        busy = len(self.trainings.running)
-        limit = max(1, self.workers.count - busy) if busy else 0
         work = partial(run_chunk, task := self._task(job, out))
         if left and not inline and job.stage in ("alpha", "refine", "segment"):
             # What a library compiles at its first import, it compiles once here and not in each worker. What fails
@@ -152,16 +155,25 @@ class Runner:
                 task.part.open(task.inputs.fit)
         with Bar(job.label, len(job.split), "image", self.say) as bar:
             bar.at(len(kept))
-            for chunk in self.workers.map(work, left, inline=inline, limit=limit):
-                outcomes.update((o.id, o) for o in chunk)
-                bar.at(len(kept) + len(outcomes))
-                self._collect()
+            while left:  # workers are shared out anew whenever a training has ended or begun
+                busy = len(self.trainings.running)
+                limit = max(1, self.workers.count - busy) if busy else 0
+                changed = partial(self._other_than, busy)
+                for chunk in self.workers.map(work, left, inline=inline, limit=limit, until=changed):
+                    outcomes.update((o.id, o) for o in chunk)
+                    bar.at(len(kept) + len(outcomes))
+                    if job.stage != "speed":
+                        self._train()
+                left = [s for s in left if s.id not in outcomes]
         if failed := [o for s in job.split if (o := outcomes.get(s.id)) and o.error]:
             expected, got, remedy = failed[0].error or ("", "", "")
             more = f", and {len(failed) - 1} more: {', '.join(o.id for o in failed[1:4])}" if failed[1:] else ""
             got += f" (image {failed[0].id}{more})"
             raise DataError(expected, got, remedy + "; what was computed is kept")
         return outcomes
+
+    def _other_than(self, busy: int) -> bool:
+        return len(self.trainings.running) != busy
 
     def _borrow(self, job: Job, out: Path) -> None:
         """Take files that the same stage has made for images of another split: nothing is computed twice."""

@@ -42,14 +42,13 @@ class Trainings:
         self.room = 1 if options.device != "cpu" else runner.workers.count
         self.running: list[Training] = []
 
-    def start(self, ready: Sequence[Job], waiting: int) -> bool:
-        """Start trainings while there is room; whether any was. `waiting`: trainings of the plan not begun yet."""
+    def start(self, ready: Sequence[Job], waiting: int) -> None:
+        """Start trainings while there is room. `waiting`: trainings of the plan not begun yet."""
         together = max(1, min(waiting + len(self.running), self.room))
         threads = max(1, self.runner.workers.count // together)
         free = self.room - len(self.running)
         for job in ready[:free]:
             self._start(job, threads)
-        return bool(ready[:free])
 
     def holds(self, job: Job) -> bool:
         return any(t.job is job for t in self.running)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from importlib.util import find_spec
+from itertools import takewhile
 from typing import Any, TypeVar
 
 from matlabel_bench.errors import BenchError, UsageError
@@ -61,7 +62,13 @@ class Workers:
             raise UsageError("Dask for --scheduler", "no package dask", "pip install 'matlabel-bench[cluster]'")
 
     def map(
-        self, work: Callable[[Sequence[Item]], Result], items: Sequence[Item], *, inline: bool = False, limit: int = 0
+        self,
+        work: Callable[[Sequence[Item]], Result],
+        items: Sequence[Item],
+        *,
+        inline: bool = False,
+        limit: int = 0,
+        until: Callable[[], bool] = lambda: False,
     ) -> Iterator[Result]:
         """`work` over chunks of `items`, results as they come.
 
@@ -69,18 +76,20 @@ class Workers:
             work: picklable; called with a chunk, in a worker process.
             inline: stay in this process (work on a GPU: one process feeds it best).
             limit: use at most so many workers (0: all), to leave cores to trainings that run beside.
+            until: once it is true no further chunk is begun; those begun are finished and yielded. Not on a cluster.
 
         Raises:
             BenchError: a worker process died.
         """
         count = min(self.count, limit) if limit else self.count
         chunks = split(items, 64 if self.scheduler else count)
+        wanted = takewhile(lambda chunk: not until(), chunks)
         if inline or not chunks or (count == 1 and self.scheduler is None):
-            yield from (work(chunk) for chunk in chunks)
+            yield from (work(chunk) for chunk in wanted)
         elif self.scheduler:
             yield from self._spread(work, chunks)
         else:
-            yield from self._local(work, chunks, count)
+            yield from self._local(work, wanted, count)
 
     def close(self) -> None:
         """Leave the cluster, if there is one."""
@@ -89,7 +98,7 @@ class Workers:
             self._connection = None
 
     def _local(
-        self, work: Callable[[Sequence[Item]], Result], chunks: list[Sequence[Item]], count: int
+        self, work: Callable[[Sequence[Item]], Result], chunks: Iterable[Sequence[Item]], count: int
     ) -> Iterator[Result]:
         from joblib import Parallel, delayed, parallel_config
 

@@ -15,8 +15,9 @@ import photos
 import pytest
 from calling import environment, hear_interrupts
 
+from matlabel_bench import plan as plans
 from matlabel_bench.cells import HEADER
-from matlabel_bench.runner import run
+from matlabel_bench.runner import Runner, run
 
 TABLE = """
 title = "stub table"
@@ -274,6 +275,43 @@ def test_masks_for_own_images(bench, tmp_path, stubs) -> None:
         assert mask.size == (50, 40)
         assert set(np.unique(np.asarray(mask))) <= {0, 1, 2}
     assert (tmp_path / "masks/classes.txt").read_text() == "0 background\n1 cat\n2 dog\n"
+
+
+def test_an_image_stage_takes_the_cores_of_a_training_that_ended(tmp_path, stubs, monkeypatch) -> None:
+    """Of 40 images the first chunk is done beside a training; the others by all workers, each once."""
+    ids = [f"i{n:02}" for n in range(40)]
+    photos.write_splits(tmp_path / "photos", train=",".join(photos.IDS))
+    for folder in ("images", "masks"):
+        first = (tmp_path / f"photos/{folder}/a.png").read_bytes()
+        for name in ids:
+            (tmp_path / f"photos/{folder}/{name}.png").write_bytes(first)
+    with (tmp_path / "photos/tags.csv").open("a", encoding="utf-8") as tags:
+        tags.writelines(f"{name},cat\n" for name in ids)
+    (tmp_path / "photos/splits/many.txt").write_text("\n".join(ids))
+    monkeypatch.chdir(tmp_path)
+    table = '[[columns]]\nname = "s"\nsplit = "many"\n[[rows]]\nname = "c"\ncam = "stub-cam"\n'
+    runner = Runner(plans.make(photos.experiment(table, workers=2)), print)
+    under_way = [object()]
+    runner.trainings.running = under_way
+    asked: list[tuple[int, int]] = []
+    mapped = runner.workers.map
+
+    def watched(work, items, **how):
+        asked.append((len(items), how["limit"]))
+        for chunk in mapped(work, items, **how | {"limit": 1}):  # stubs live in this process alone
+            under_way.clear()
+            yield chunk
+
+    monkeypatch.setattr(runner.workers, "map", watched)
+    monkeypatch.setattr(runner.trainings, "collect", list)
+    job = next(j for j in runner.plan.jobs.values() if j.stage == "maps")
+    runner._images(job)
+    assert not runner.failures
+    assert [limit for _, limit in asked] == [1, 0], "one worker beside the training, then all"
+    assert asked[0][0] == 40
+    assert 0 < asked[1][0] < 40
+    files = sorted(p.stem for p in runner.plan.slot(job).files.glob("*.npz"))
+    assert files == ids
 
 
 OTHERS = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -16,6 +17,11 @@ from matlabel_bench.workers import THREAD_VARIABLES, Workers, pin_threads, split
 
 def place(items: Sequence[int]) -> list[tuple[int, int, str]]:
     return [(i, os.getpid(), os.environ.get("OMP_NUM_THREADS", "")) for i in items]
+
+
+def slowly(items: Sequence[int]) -> list[tuple[int, int, str]]:
+    time.sleep(0.05)
+    return place(items)
 
 
 @given(st.integers(0, 3000), st.integers(1, 64))
@@ -77,3 +83,17 @@ def test_a_scheduler_that_does_not_answer() -> None:
     pytest.importorskip("distributed", reason="needs pip install 'matlabel-bench[cluster]'")
     with pytest.raises(UsageError, match="a Dask scheduler at --scheduler"):
         list(Workers(2, "tcp://127.0.0.1:9", timeout="1s").map(list, range(4)))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_work_that_was_begun_is_finished_when_the_rest_is_called_off(count: int) -> None:
+    seen: list[int] = []
+
+    def enough() -> bool:
+        return bool(seen)
+
+    for chunk in Workers(count).map(slowly, range(400), until=enough):
+        seen.extend(i for i, _, _ in chunk)
+    assert len(set(seen)) == len(seen)
+    assert 0 < len(seen) < 400
+    assert list(Workers(count).map(place, range(4), until=lambda: True)) == []
