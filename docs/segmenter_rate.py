@@ -1,9 +1,9 @@
 """Learning rates of DeepLab-v2 compared on train alone: true masks of two thirds to learn from, the others to score.
 
     python docs/segmenter_rate.py tiny 0.01 0.02 0.03 0.05
-    python docs/segmenter_rate.py light 0.0005 0.001 --data-root voc12-animals --weights mobilenet_v2_imagenet.pth
+    python docs/segmenter_rate.py light 0.0005 0.001 --dataset voc12-animals --data-root DIR --weights FILE
 
-Everything but the rate is the profile's. One line a rate: mIoU in per cent, and what a threshold knows nothing of.
+Everything but the rate is the profile's. One line a rate: mIoU in per cent.
 """
 
 from __future__ import annotations
@@ -44,13 +44,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("profile")
     parser.add_argument("rates", nargs="+", type=float)
+    parser.add_argument("--dataset", default="", help="as the profile's, if empty")
     parser.add_argument("--data-root", default="")
     parser.add_argument("--weights", default="none")
     given = parser.parse_args()
     torch.set_num_threads(1)
     profile, parts = load_profile(given.profile), registry.start()[0]
     root = {"root": given.data_root} if given.data_root else {}
-    dataset = parts.make("dataset", profile.dataset, **root)
+    dataset = parts.make("dataset", given.dataset or profile.dataset, **root)
     split, masks = dataset.split(profile.split), dataset.masks(profile.split)
     if masks is None:
         parser.error(f"split {profile.split!r} has no masks")
