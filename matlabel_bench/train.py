@@ -1,9 +1,9 @@
 """The one door to mmengine's Runner: networks are trained through `run`, and nothing else in the core knows mmengine.
 
-A training leaves in its folder: `weights.safetensors`, `training.json` (what was trained on what), and `log/` (text
-and JSON lines of mmengine, TensorBoard events on request). While it runs, `checkpoint.pth` holds the state after the
-last whole epoch; a call that finds it continues from there, bit for bit as if it had never stopped: every random
-number comes from (seed, epoch, index), never from a generator that runs on.
+A training leaves in its folder: `weights.safetensors`, `training.json` (what was trained on what), and `log/` (every
+step's values in `metrics.csv`, text and JSON lines of mmengine, TensorBoard events on request). While it runs,
+`checkpoint.pth` holds the state after the last whole epoch; a call that finds it continues from there, bit for bit as
+if it had never stopped: every random number comes from (seed, epoch, index), never from a generator that runs on.
 
 Under torch's launcher (`torchrun`) every process calls `run`: a batch is split among them, and rank 0 writes.
 Importing this module imports torch and mmengine: parts do it inside `fit`.
@@ -33,6 +33,7 @@ from torch.utils.data import DataLoader
 
 from matlabel_bench import recipe as recipes
 from matlabel_bench.errors import TrainingFailed, UsageError
+from matlabel_bench.metrics import Metrics
 from matlabel_bench.progress import Progress, Tell, report
 from matlabel_bench.recipe import CHECKPOINT, LOG, WEIGHTS, Order, Recipe, save
 
@@ -94,7 +95,7 @@ def _train(network: Any, dataset: Any, recipe: Recipe, out: Path, seed: int, tel
         param_scheduler=schedulers(recipe, total),
         default_hooks={
             "checkpoint": None,
-            "logger": {"type": "LoggerHook", "interval": 10},
+            "logger": {"type": "LoggerHook", "interval": 1 if recipe.tensorboard else 10},
             "param_scheduler": _Rates(recipe.accumulate),
         },
         custom_hooks=[_Watch(out, seed, recipe.accumulate, total, tell)],
@@ -194,6 +195,10 @@ class _Watch(Hook):  # type: ignore[misc]
     def __init__(self, out: Path, seed: int, accumulate: int, total: int, tell: Tell) -> None:
         self.out, self.seed, self.accumulate, self.total, self.tell = out, seed, accumulate, total, tell
 
+    def before_train(self, runner: Runner) -> None:
+        if runner.rank == 0:
+            self.metrics = Metrics(self.out / LOG, runner.iter)
+
     def before_train_epoch(self, runner: Runner) -> None:
         torch.manual_seed(self.seed * 100_003 + runner.epoch)  # dropout and the like: the same after a resume
 
@@ -211,6 +216,8 @@ class _Watch(Hook):  # type: ignore[misc]
             )
         if runner.rank == 0:
             note = f"epoch {runner.epoch + 1}/{runner.max_epochs}, loss {values.get('loss', 0.0):.3f}"
+            rate = max(group["lr"] for group in runner.optim_wrapper.param_groups)
+            self.metrics.add(runner.iter + 1, values | {"lr": rate})
             self.tell(Progress((runner.iter + 1) // self.accumulate, self.total, "step", note))
 
     def after_train_epoch(self, runner: Runner) -> None:

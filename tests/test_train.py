@@ -13,10 +13,12 @@ import pytest
 import torch
 from torch import nn
 
+from matlabel_bench import metrics
 from matlabel_bench import recipe as recipes
 from matlabel_bench.errors import TrainingFailed, UsageError
+from matlabel_bench.metrics import NAME as METRICS
 from matlabel_bench.progress import look
-from matlabel_bench.recipe import CHECKPOINT, WEIGHTS, Order, Recipe, load
+from matlabel_bench.recipe import CHECKPOINT, LOG, WEIGHTS, Order, Recipe, load
 from matlabel_bench.train import run
 
 RECIPE = Recipe(epochs=3, batch=4, lr=0.1, momentum=0.9, weight_decay=1e-3, power=0.9)
@@ -95,6 +97,9 @@ def test_interrupted_and_resumed_is_the_same_bytes(tmp_path: Path, stop_in: int)
     train(tmp_path / "broken")
     assert (tmp_path / "broken" / WEIGHTS).read_bytes() == (tmp_path / "straight" / WEIGHTS).read_bytes()
     assert not (tmp_path / "broken" / CHECKPOINT).exists()
+    told = [(tmp_path / name / LOG / METRICS).read_text() for name in ("broken", "straight")]
+    assert told[0] == told[1]
+    assert metrics.read(tmp_path / "broken" / LOG).index.tolist() == [1, 2, 3, 4, 5, 6]
 
 
 def test_checkpoints_hold_tensors_and_plain_values_only(tmp_path: Path) -> None:

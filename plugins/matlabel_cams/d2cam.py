@@ -45,6 +45,7 @@ class D2Cam(Trained):
         "the generator's input is detached in L_d2 (literal), nowhere (bas), or in all its losses (phi_only)",
         choices=("literal", "bas", "phi_only"),
     )
+    watch: int = knob(10, "log, every so many steps, what each loss sends to the generator; 0 never", low=0, key="none")
     normalise: str = knob("max", "divide each map by its maximum, or leave it", choices=("max", "none"))
 
     @property
@@ -75,5 +76,5 @@ class D2Cam(Trained):
 
         weights = Weights(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Weights)})
         return D2Network(
-            backbone, classes, weights, self.bias, self.generator_multiple, pool=self.pool, **options(self)
+            backbone, classes, weights, self.bias, self.generator_multiple, self.watch, pool=self.pool, **options(self)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,18 +36,27 @@ class D2Network(nn.Module):
 
     Args:
         bias: of the generator; 0 starts every map at one half.
+        multiple: of the learning rate, for the generator.
+        watch: every how many calls `losses` tells what each loss sends to the generator; 0 never.
         classifier: keyword arguments of `Classifier`.
     """
 
     def __init__(
-        self, backbone: Backbone, classes: int, weights: Weights, bias: float, multiple: float, **classifier: Any
+        self,
+        backbone: Backbone,
+        classes: int,
+        weights: Weights,
+        bias: float,
+        multiple: float,
+        watch: int = 0,
+        **classifier: Any,
     ) -> None:
         super().__init__()
         self.classifier = Classifier(backbone, classes, **classifier)
         self.generator = nn.Conv2d(self.classifier.width, classes, 3, padding=1)
         nn.init.xavier_uniform_(self.generator.weight)
         nn.init.constant_(self.generator.bias, bias)
-        self.weights, self.multiple = weights, multiple
+        self.weights, self.multiple, self.watch, self.calls = weights, multiple, watch, 0
 
     def maps(self, images: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
         """M_fg of the classes `tags` (0-based): b k gh gw in [0, 1]."""
@@ -77,16 +87,33 @@ class D2Network(nn.Module):
         size = d2losses.margin_area(areas, w.m, w.lam) if w.area == "margin" else areas
         both = d2losses.overlap(maps, images, count)
         tagged = len(images.unique())
-        return {
+        losses = {
             "loss_d2": w.gamma1 * d2losses.per_image(hinge, images, count).sum() / tagged,
             "loss_ma": w.gamma2 * size.sum() / tagged,
             "loss_oe": w.gamma3 * both.sum() / tagged,
-            "area": areas.sum().detach() / tagged,
-            "overlap": both.sum().detach() / tagged,
-            "ce_fg": ce_fg.mean().detach(),
-            "ce_bg": ce_bg.mean().detach(),
-            "open": (hinge > 0).float().mean().detach(),
         }
+        return (
+            losses
+            | self._pull(losses)
+            | {
+                "area": areas.sum().detach() / tagged,
+                "overlap": both.sum().detach() / tagged,
+                "ce_fg": ce_fg.mean().detach(),
+                "ce_bg": ce_bg.mean().detach(),
+                "open": (hinge > 0).float().mean().detach(),
+            }
+        )
+
+    def _pull(self, losses: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Length of the gradient that each loss sends to the generator's weights, every `watch` calls."""
+        self.calls += 1
+        if not self.watch or not self.training or (self.calls - 1) % self.watch:
+            return {}
+        found = {}
+        for name, loss in losses.items():
+            (gradient,) = torch.autograd.grad(loss, self.generator.weight, retain_graph=True)
+            found[name.replace("loss", "pull")] = gradient.norm().detach()
+        return found
 
     def _cross_entropies(
         self, features: torch.Tensor, maps: torch.Tensor, images: torch.Tensor, classes: torch.Tensor

@@ -36,7 +36,7 @@ TAGS = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
 EPOCH = torch.tensor([0, 0, 0])
 
 
-def network(weights: Weights = PAPER, **extra: bool) -> D2Network:
+def network(weights: Weights = PAPER, **extra: int) -> D2Network:
     torch.manual_seed(3)
     return D2Network(make("small", 8), 3, weights, 0.0, 10.0, part="", cut="none", head_multiple=10.0, **extra)
 
@@ -138,6 +138,24 @@ def test_gradients_go_where_the_reading_lets_them(gradient: str, d2: set[str], c
     assert reached(gradient, "loss_ma") == constraints
     assert reached(gradient, "loss_oe") == constraints
     assert reached(gradient, "loss_cls") == {"N1", "N2"}
+
+
+@pytest.mark.parametrize("gradient", ["literal", "bas", "phi_only"])
+def test_what_each_loss_sends_to_the_generator_is_told_every_so_many_calls(gradient: str) -> None:
+    weights = replace(PAPER, gradient=gradient)
+    watched, plain = network(weights, watch=2).train(), network(weights).train()
+    for net in (watched, plain):
+        with torch.no_grad():
+            net.generator.bias += 1.0
+    told = watched.losses(images(), TAGS, EPOCH)
+    for name in ("d2", "ma", "oe"):
+        plain.zero_grad()
+        plain.losses(images(), TAGS, EPOCH)[f"loss_{name}"].backward()
+        assert plain.generator.weight.grad is not None
+        torch.testing.assert_close(told[f"pull_{name}"], plain.generator.weight.grad.norm())
+    assert all(p.grad is None for p in watched.parameters()), "telling leaves no gradient behind"
+    assert not any(k.startswith("pull") for k in watched.losses(images(), TAGS, EPOCH))
+    assert "pull_d2" in watched.losses(images(), TAGS, EPOCH)
 
 
 def test_the_product_with_the_features_is_detached_in_bas() -> None:
