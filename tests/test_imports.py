@@ -36,11 +36,12 @@ LAYERS = (
         "profiles",
         "config",
         "recipe",
+        "metrics",
         "pretrained",
         "train",
     },
     {"jobs", "handover", "timing", "chain", "plan", "forecast", "stages", "gather", "fit", "trainings", "runner"},
-    {"measure", "results", "exporting", "galleries", "report", "gate", "labelling"},
+    {"measure", "results", "curves", "exporting", "galleries", "report", "gate", "labelling"},
     {"cli", "doctor", "kit", "scaffold"},
 )
 # Names that only annotate: the trainings serve a runner, and the runner writes results when it ends.

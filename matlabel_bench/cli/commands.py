@@ -46,6 +46,24 @@ def plan(args: argparse.Namespace) -> int:
     return 0
 
 
+def curves(args: argparse.Namespace) -> int:
+    """`bench curves`: what the trainings behind tables said at their steps."""
+    from matlabel_bench import config
+    from matlabel_bench import curves as lines
+    from matlabel_bench import plan as plans
+
+    experiment = config.resolve(args.tables, to_options(args))
+    _writable(args.out)
+    planned = plans.make(experiment)
+    for table in experiment.tables:
+        frame, folder = lines.gather(planned, table.name), args.out / table.name
+        folder.mkdir(parents=True, exist_ok=True)
+        frame.to_csv(folder / "trainings.csv", index=False)
+        lines.draw(frame, folder / "trainings.png")
+        print(f"{table.name}: {frame['training'].nunique()} trainings; {folder / 'trainings.png'}")
+    return 0
+
+
 def label(args: argparse.Namespace) -> int:
     """`bench label`: masks for a folder of tagged images."""
     from matlabel_bench import config, labelling, tables

@@ -100,6 +100,7 @@ def _running(subs: Any) -> None:
     for name, command, summary, example in (
         ("run", commands.run, "compute tables and write them", "bench run table1 --seed 0 1 2 --set trimap.fg=0.6"),
         ("plan", commands.plan, "the jobs, time and disk of a run, before anything runs", "bench plan table1"),
+        ("curves", commands.curves, "how the trainings behind a table went, step by step", "bench curves table4"),
     ):
         sub = _add(subs, name, command, summary, example)
         sub.add_argument(
