@@ -8,7 +8,6 @@ import photos
 import pytest
 
 from matlabel_bench import plan
-from matlabel_bench.jobs import Job
 from matlabel_bench.runner import Runner
 
 TABLE = """
