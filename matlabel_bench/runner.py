@@ -71,8 +71,7 @@ class Runner:
         self.todo = [j for j in self.todo if not self._taken(j) and not self._lost(j)]
         free = [j for j in self.todo if not self.trainings.holds(j)]
         ready = [j for j in free if all(self._taken(i) for i in j.inputs.values())]
-        fits = [j for j in ready if j.stage == "fit"]
-        self.trainings.start(fits, waiting=sum(j.stage == "fit" for j in free))
+        self.trainings.start([j for j in ready if j.stage == "fit"])
         return [j for j in ready if j.stage != "fit"]
 
     def _taken(self, job: Job) -> bool:

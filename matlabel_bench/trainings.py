@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -41,14 +42,20 @@ class Trainings:
         # A GPU takes one training at a time; cores are shared between trainings.
         self.room = 1 if options.device != "cpu" else runner.workers.count
         self.running: list[Training] = []
+        self.peers = Counter(_depth(job) for job in runner.plan.jobs.values() if job.stage == "fit")
 
-    def start(self, ready: Sequence[Job], waiting: int) -> None:
-        """Start trainings while there is room. `waiting`: trainings of the plan not begun yet."""
-        together = max(1, min(waiting + len(self.running), self.room))
-        threads = max(1, self.runner.workers.count // together)
-        free = self.room - len(self.running)
-        for job in ready[:free]:
-            self._start(job, threads)
+    def start(self, ready: Sequence[Job]) -> None:
+        """Start trainings while there is room."""
+        for job in ready[: self.room - len(self.running)]:
+            self._start(job, self.threads(job))
+
+    def threads(self, job: Job) -> int:
+        """Of a training: all cores, shared among those of the plan that can run at the same time.
+
+        It depends on the plan alone, not on what is done already or how long others take: the last bits of the weights
+        depend on it, and the same command must give them again.
+        """
+        return max(1, self.runner.workers.count // min(self.room, self.peers[_depth(job)]))
 
     def holds(self, job: Job) -> bool:
         return any(t.job is job for t in self.running)
@@ -102,3 +109,8 @@ class Trainings:
             "seed": job.seed,
             "inputs": {k: v if v is None or k == "threshold" else str(v) for k, v in asdict(inputs).items()},
         }
+
+
+def _depth(job: Job) -> int:
+    """How many trainings come before this one, each of which needs the one before it."""
+    return max((_depth(other) + (other.stage == "fit") for other in job.inputs.values()), default=0)
