@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from matlabel_bench.errors import BenchError, TrainingFailed
+from matlabel_bench.splits import usable
 from matlabel_bench.store import read_json, write_json
 from matlabel_bench.workers import pin_threads
 
@@ -106,7 +107,7 @@ def _train(spec: Mapping[str, Any]) -> None:
     parts, _ = registry.start()
     dataset = parts.make("dataset", spec["dataset"]["name"], **spec["dataset"]["fields"])
     part = parts.make(spec["kind"], spec["name"], **spec["fields"])
-    split, given = dataset.split(spec["split"]), []
+    split, given = usable(dataset, spec["split"]), []
     if spec["kind"] in ("refiner", "segmenter"):
         given = [_given(part, split, spec["inputs"], labels=spec["kind"] == "segmenter")]
     part.fit(split, *given, Path(spec["out"]), int(spec["seed"]))

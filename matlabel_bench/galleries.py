@@ -13,6 +13,7 @@ from matlabel_bench.plan import Plan
 from matlabel_bench.planes import read_planes
 from matlabel_bench.report.gallery import Scene, make
 from matlabel_bench.report.model import Gallery
+from matlabel_bench.splits import whole
 from matlabel_bench.tables import Table
 from matlabel_bench.types import Label, Sample
 
@@ -27,7 +28,7 @@ def gallery(plan: Plan, table: Table, done: Sequence[Measured], folder: Path) ->
     shown = wanted.maps or pair
     if not {*pair, *shown} <= set(first):
         return None
-    masks = plan.experiment.dataset.masks(first[pair[0]].plan.split)
+    masks = plan.experiment.dataset.masks(whole(first[pair[0]].plan.split))
     samples = {s.id: s for s in first[pair[0]].plan.seeds[0].split}
 
     def load(image: str) -> Scene:

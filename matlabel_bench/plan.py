@@ -11,7 +11,7 @@ from matlabel_bench.config import Experiment, wanted
 from matlabel_bench.errors import DataError, MissingPart, UsageError
 from matlabel_bench.fingerprint import Fingerprints
 from matlabel_bench.jobs import Job, Jobs
-from matlabel_bench.splits import Splits
+from matlabel_bench.splits import Splits, whole
 from matlabel_bench.store import Slot, Store
 from matlabel_bench.tables import Column, Row, Table
 
@@ -137,7 +137,7 @@ def _missing(cell: Cell, splits: Splits) -> str:
         return "the masks are its labels: there is nothing to score"
     if column.metric == "seconds" and row.trimap == "uncertainty":
         return "only trimaps by thresholds are timed"
-    if column.split and column.split not in splits.dataset.split_names():
+    if column.split and whole(column.split) not in splits.dataset.split_names():
         return f"the data set has no split {column.split!r}"
     if row.labels:
         try:

@@ -37,6 +37,7 @@ from matlabel_bench.images import write_label
 from matlabel_bench.label import make_label
 from matlabel_bench.planes import read_planes, write_planes
 from matlabel_bench.score import Tally, histogram, tally_label, tally_maps
+from matlabel_bench.splits import whole
 from matlabel_bench.timing import seed_seconds
 from matlabel_bench.trimap import make_trimap
 from matlabel_bench.types import Alpha, Label, Sample, Trimap
@@ -111,7 +112,7 @@ def _stop_without_disk(err: BaseException, out: Path) -> None:
 def _live(task: Task) -> Callable[..., Any]:
     """The part's live function, opened once in a worker."""
     if task.dataset is not None:
-        masks = task.dataset.masks(task.split)
+        masks = task.dataset.masks(whole(task.split))
         if masks is None:
             raise DataError(
                 f"masks for split {task.split!r}", "none", "take a split that has masks, or complete the data set"

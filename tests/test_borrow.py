@@ -11,8 +11,10 @@ import photos
 import pytest
 
 from matlabel_bench import plan as plans
+from matlabel_bench.errors import UsageError
 from matlabel_bench.handover import output
 from matlabel_bench.jobs import Job
+from matlabel_bench.measure import measure
 from matlabel_bench.plan import Plan
 from matlabel_bench.runner import Runner
 
@@ -123,3 +125,20 @@ def test_a_file_that_is_gone_or_there_already_is_not_taken(desk: Desk) -> None:
     mine.unlink()
     runner._borrow(target, mine.parent)
     assert mine.samefile(theirs)
+
+
+def test_parts_of_a_split_are_scored_apart_and_computed_once(desk: Desk) -> None:
+    columns, row = TABLE.replace('split = "val"', 'split = "train:1/2"').split("[[rows]]")
+    others = '[[columns]]\nname = "others"\nsplit = "train:2/2"\nthreshold = "fixed"\n'
+    plan = desk.make(f"{columns}{others}[[rows]]{row}")
+    assert desk.run(plan) == {"cam": 2, "matting": 2}, "each image of train once, whatever it counts for"
+    measured = [measure(plan, {}, cell) for cell in plan.cells]
+    assert [m.counts[0].ids for m in measured] == [("a", "b b"), ("a",), ("b b",)]
+    whole, first, second = (m.counts[0].values.sum(axis=0) for m in measured)
+    assert (first + second == whole).all()
+
+
+@pytest.mark.parametrize("part", ["0/2", "3/2", "half", "1/2/3"])
+def test_an_impossible_part_is_refused(desk: Desk, part: str) -> None:
+    with pytest.raises(UsageError, match=r"(?s)a part of split 'train' as train:1/2 or train:2/2.*'train:"):
+        desk.make(TABLE.replace('split = "val"', f'split = "train:{part}"'))
