@@ -11,7 +11,7 @@ from matlabel_bench.report.frame import MARKS, interval
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 SOURCE = "reports/light-voc12-animals/table1"
-COLUMNS = ("Seed", "w/ CRF", "Seed (mask-free)", "w/ CRF (mask-free)")
+COLUMNS = ("Seed", "w/ CRF", "w/ IRN", "Seed (mask-free)", "w/ CRF (mask-free)")
 BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->\n"
 
 
