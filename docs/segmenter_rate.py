@@ -65,7 +65,7 @@ def main() -> None:
             part.fit(learned, labels, Path(folder), 0)
             live = part.open(Path(folder))
             tallies = [tally_label(live(sample.read()), masks(sample.id)) for sample in held]
-        counts = Tallies.of([sample.id for sample in held], tallies, len(split.classes)).at()
+        counts = Tallies.of([sample.id for sample in held], tallies, len(split.classes) + 1).at()
         print(f"lr {rate:g}: mIoU {evaluate([counts]).value:.1f} on {len(held)} images", flush=True)
 
 
