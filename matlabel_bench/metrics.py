@@ -17,7 +17,9 @@ HEADER = ("step", "metric", "value")
 
 
 class Metrics:
-    """Appends lines of step, metric and value to `folder`/metrics.csv; steps count from 1, batches from nothing.
+    """Appends lines of step, metric and value to `folder`/metrics.csv.
+
+    A step is a batch here, counted from 1; where a recipe accumulates, several make one of the optimizer's.
 
     Args:
         done: batches that an earlier call has finished; what was written of later ones is dropped, because they will

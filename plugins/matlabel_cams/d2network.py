@@ -92,17 +92,14 @@ class D2Network(nn.Module):
             "loss_ma": w.gamma2 * size.sum() / tagged,
             "loss_oe": w.gamma3 * both.sum() / tagged,
         }
-        return (
-            losses
-            | self._pull(losses)
-            | {
-                "area": areas.sum().detach() / tagged,
-                "overlap": both.sum().detach() / tagged,
-                "ce_fg": ce_fg.mean().detach(),
-                "ce_bg": ce_bg.mean().detach(),
-                "open": (hinge > 0).float().mean().detach(),
-            }
-        )
+        told = {
+            "area": areas.sum().detach() / tagged,
+            "overlap": both.sum().detach() / tagged,
+            "ce_fg": ce_fg.mean().detach(),
+            "ce_bg": ce_bg.mean().detach(),
+            "open": (hinge > 0).float().mean().detach(),
+        }
+        return losses | told | self._pull(losses)
 
     def _pull(self, losses: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Length of the gradient that each loss sends to the generator's weights, every `watch` calls."""

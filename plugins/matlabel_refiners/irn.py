@@ -26,7 +26,7 @@ from matlabel_bench.types import Cams, Image, Label, Split, Tags
 from matlabel_cams.trained import WEIGHTS
 
 COSTS = {"resnet50": (1.7, 1.5), "mobilenet_v2": (0.5, 0.7), "small": (0.5, 0.15)}
-"""Seconds of a core with each backbone: a training crop of 512 pixels; a 375x500 image refined."""
+"""Seconds of a core with each backbone: a training crop of 512 pixels; a 375x500 image refined. Round numbers."""
 MINING = 0.5
 """Seconds of a core for the label mined of a 375x500 image."""
 
