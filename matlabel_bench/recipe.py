@@ -79,6 +79,17 @@ def ranks() -> tuple[int, int]:
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def mean_over_processes(values: Any) -> Any:
+    """A tensor's mean over the processes of a training: the same in each, as what depends on it must be."""
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return values
+    total = values.clone()
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()
+
+
 def load(network: Any, out: Path) -> None:
     """Fill a network with the weights `run` left in `out`. Raises UsageError where there are none, or others."""
     from safetensors import SafetensorError

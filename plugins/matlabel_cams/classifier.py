@@ -50,13 +50,20 @@ class Classifier(nn.Module):
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """N1: b 3 h w -> b C gh gw."""
-        stages = list(self.lower)
+        return self.trained(self.frozen_features(images))
+
+    def frozen_features(self, images: torch.Tensor) -> torch.Tensor:
+        """The stages that are not trained: b 3 h w -> b c gh gw."""
         with torch.no_grad():
-            for stage in stages[: self.frozen]:
+            for stage in list(self.lower)[: self.frozen]:
                 images = stage(images)
-        for stage in stages[self.frozen :]:
-            images = stage(images)
         return images
+
+    def trained(self, features: torch.Tensor) -> torch.Tensor:
+        """The other stages of N1, on what `frozen_features` gives."""
+        for stage in list(self.lower)[self.frozen :]:
+            features = stage(features)
+        return features
 
     def logits(self, features: torch.Tensor, fixed: bool = False) -> torch.Tensor:
         """N2: b C gh gw -> b N. `fixed` keeps gradients from its parameters, not from `features`."""

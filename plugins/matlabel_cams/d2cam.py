@@ -32,6 +32,17 @@ class D2Cam(Trained):
     pool: bool = knob(False, "halve the feature map before N2 by max-pooling (BAS); a quarter of the cost")
     bias: float = knob(0.0, "the generator's first bias; 0: every map begins at one half")
     warmup: int = knob(0, "first epochs in which only the classifier learns", low=0)
+    judge: str = knob(
+        "live",
+        "who classifies masked features: the classifier as it learns (figure 3), or as it stood after the warm-up",
+        choices=("live", "frozen"),
+    )
+    sees: str = knob("", "stage whose output the generator reads; empty: the last of N1 (the text)")
+    start: str = knob(
+        "xavier",
+        "first weights of the generator: random (BAS), or the classifying layer's as they are after the warm-up",
+        choices=("xavier", "head"),
+    )
     beta: float = knob(0.1, "weight of the background's cross-entropy (eq. 5)", low=0)
     hinge: float = knob(1.0, "margin of the hinge (eq. 5)", low=0)
     m: float = knob(0.2, "share of the map above which area is fully penalised (eq. 6)", low=0, high=1)
@@ -39,7 +50,14 @@ class D2Cam(Trained):
     gamma1: float = knob(0.5, "weight of the decoupling loss (section 4.2)", low=0)
     gamma2: float = knob(2.0, "weight of the area loss (section 4.2)", low=0)
     gamma3: float = knob(0.5, "weight of the overlap loss (section 4.2)", low=0)
-    area: str = knob("margin", "area loss: with margin (eq. 6) or plain (eq. 7)", choices=("margin", "plain"))
+    area: str = knob(
+        "margin",
+        "area loss: with margin m (eq. 6), plain (eq. 7), or with a margin for each class of an image: the share of it "
+        "that the judge's own CAM covers (not of the paper)",
+        choices=("margin", "plain", "own"),
+    )
+    level: float = knob(0.25, "of area=own: a CAM covers what exceeds this share of its maximum", low=0, high=1)
+    equal: float = knob(0.0, "weight of equivariance under scaling, not of the paper (SEAM, CVPR 2020)", low=0)
     gradient: str = knob(
         "literal",
         "the generator's input is detached in L_d2 (literal), nowhere (bas), or in all its losses (phi_only)",
@@ -51,7 +69,14 @@ class D2Cam(Trained):
     @property
     def effort(self) -> tuple[float, float]:
         """Cost relative to CAM: masked images pass the whole network, for each class, but in one of the readings."""
-        return 1.0 if self.gradient == "phi_only" else 8.0, 1.3
+        masked = 1.0 if self.gradient == "phi_only" else 8.0
+        return masked + (self.equal > 0), 1.3
+
+    @property
+    def leaves(self) -> tuple[float, float]:
+        """Bytes that a training leaves: the weights, and those of a judge beside them."""
+        once, image = super().leaves
+        return once * (2 if self.judge == "frozen" else 1), image
 
     def fit(self, train: Split, out: Path, seed: int) -> None:
         """Train classifier and generator together. Raises UsageError (weights, fields) and TrainingFailed."""
@@ -72,9 +97,18 @@ class D2Cam(Trained):
 
     def _network(self, backbone: Any, classes: int) -> Any:
         from matlabel_cams.classifier import options
-        from matlabel_cams.d2network import D2Network, Weights
+        from matlabel_cams.d2losses import Weights
+        from matlabel_cams.d2network import D2Network
 
         weights = Weights(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Weights)})
         return D2Network(
-            backbone, classes, weights, self.bias, self.generator_multiple, self.watch, pool=self.pool, **options(self)
+            backbone,
+            classes,
+            weights,
+            self.bias,
+            self.generator_multiple,
+            self.sees,
+            self.watch,
+            pool=self.pool,
+            **options(self),
         )

@@ -6,8 +6,30 @@ Shapes: p pairs, b images, maps p h w in [0, 1].
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch.nn import functional
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The numbers of equations 5-8 and of their sum, by the paper's letters, and the readings of its text."""
+
+    beta: float
+    hinge: float
+    m: float
+    lam: float
+    gamma1: float
+    gamma2: float
+    gamma3: float
+    area: str
+    level: float
+    gradient: str
+    judge: str
+    start: str
+    equal: float
+    warmup: int
 
 
 def decoupling(ce_fg: torch.Tensor, ce_bg: torch.Tensor, beta: float, margin: float) -> torch.Tensor:
@@ -24,9 +46,14 @@ def area(maps: torch.Tensor) -> torch.Tensor:
     return maps.mean((1, 2))
 
 
-def margin_area(areas: torch.Tensor, margin: float, share: float) -> torch.Tensor:
-    """Equation 6 for each image: max(0, L_area - m) + lambda L_area; `areas` b."""
+def margin_area(areas: torch.Tensor, margin: float | torch.Tensor, share: float) -> torch.Tensor:
+    """Equation 6: max(0, L_area - m) + lambda L_area, for each image (or pair, with a margin of its own)."""
     return functional.relu(areas - margin) + share * areas
+
+
+def extent(cams: torch.Tensor, level: float) -> torch.Tensor:
+    """The share of cells in which a class activation map exceeds `level` of its maximum: p h w >= 0 -> p."""
+    return (cams > level * cams.amax((1, 2), keepdim=True)).to(cams.dtype).mean((1, 2))
 
 
 def overlap(maps: torch.Tensor, images: torch.Tensor, count: int) -> torch.Tensor:
@@ -43,3 +70,19 @@ def per_image(values: torch.Tensor, images: torch.Tensor, count: int) -> torch.T
     """The mean of pairs' values over the classes of each image: b; 0 for an image without a class."""
     number = torch.bincount(images, minlength=count).clamp(min=1)
     return values.new_zeros(count).index_add(0, images, values) / number
+
+
+def smaller(maps: torch.Tensor, factor: float, size: tuple[int, ...] | torch.Size) -> torch.Tensor:
+    """Maps p h w as a network sees them in the image made smaller by `factor`: p, and `size`.
+
+    Cell j of a map looks at pixel s j of its image, so cell j of the smaller image's map lies at cell j / factor here;
+    values are linear between cells and repeated beyond the last.
+    """
+    for axis, count in ((1, size[0]), (2, size[1])):
+        last = maps.shape[axis] - 1
+        at = (torch.arange(count, device=maps.device, dtype=maps.dtype) / factor).clamp(max=last)
+        low = at.floor().long()
+        share = (at - low).view((-1, 1) if axis == 1 else (1, -1))
+        above = maps.index_select(axis, (low + 1).clamp(max=last))
+        maps = maps.index_select(axis, low) * (1 - share) + above * share
+    return maps

@@ -2,44 +2,43 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from matlabel_bench.errors import UsageError, near
+from matlabel_bench.recipe import mean_over_processes
 from matlabel_cams import d2losses
 from matlabel_cams.backbones import Backbone
 from matlabel_cams.classifier import Classifier
+from matlabel_cams.d2losses import Weights
 
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """The numbers of equations 5-8 and of their sum, by the paper's letters."""
-
-    beta: float
-    hinge: float
-    m: float
-    lam: float
-    gamma1: float
-    gamma2: float
-    gamma3: float
-    area: str
-    gradient: str
-    warmup: int
+SHARP, LEVEL = 6.0, 0.35
+"""A generator that starts at the classifier's head gives sigmoid(SHARP (CAM / peak - LEVEL))."""
+MEMORY = 0.95
+"""Share of a class's mean peak that a batch with the class leaves as it was."""
 
 
 class D2Network(nn.Module):
-    """N1, N2 and the generator: one 3 x 3 convolution and a sigmoid on the feature map, one channel a class.
+    """N1, N2 and the generator: one 3 x 3 convolution and a sigmoid on a feature map, one channel a class.
 
     Args:
-        bias: of the generator; 0 starts every map at one half.
+        bias: of a generator that starts at random; 0 starts every map at one half.
         multiple: of the learning rate, for the generator.
+        sees: the stage whose output the generator reads, N1's last or one above; "" for N1's last.
         watch: every how many calls `losses` tells what each loss sends to the generator; 0 never.
         classifier: keyword arguments of `Classifier`.
+
+    Raises:
+        UsageError: a stage that the generator cannot read, or that the head's weights do not fit.
     """
+
+    begun: torch.Tensor
+    peaks: torch.Tensor
 
     def __init__(
         self,
@@ -48,79 +47,193 @@ class D2Network(nn.Module):
         weights: Weights,
         bias: float,
         multiple: float,
+        sees: str = "",
         watch: int = 0,
         **classifier: Any,
     ) -> None:
         super().__init__()
         self.classifier = Classifier(backbone, classes, **classifier)
-        self.generator = nn.Conv2d(self.classifier.width, classes, 3, padding=1)
+        self.sees, width = self._reads(sees, backbone.widths)
+        self.generator = nn.Conv2d(width, classes, 3, padding=1)
         nn.init.xavier_uniform_(self.generator.weight)
         nn.init.constant_(self.generator.bias, bias)
         self.weights, self.multiple, self.watch, self.calls = weights, multiple, watch, 0
+        last = [name for half in (self.classifier.lower, self.classifier.upper) for name, _ in half.named_children()][
+            -1
+        ]
+        if weights.start == "head" and self.sees != last:
+            got = f"sees={self.sees} with start=head"
+            raise UsageError("a generator that reads what the classifying layer reads", got, f"set sees={last}")
+        if (weights.judge == "frozen" or weights.start == "head") and not weights.warmup:
+            remedy = "set warmup to the epochs in which the classifier learns alone"
+            raise UsageError("a classifier that has learned, for judge=frozen or start=head", "warmup=0", remedy)
+        if weights.judge == "frozen":
+            self.judge = copy.deepcopy(self.classifier).requires_grad_(False)
+        self.register_buffer("begun", torch.zeros((), dtype=torch.uint8))
+        self.register_buffer("peaks", torch.zeros(classes))
+
+    def _reads(self, sees: str, widths: Mapping[str, int]) -> tuple[str, int]:
+        """The stage that the generator reads and its channels."""
+        last = list(self.classifier.lower.named_children())[-1][0]
+        known = [last, *(name for name, _ in self.classifier.upper.named_children() if name != "pool")]
+        if sees and sees not in known:
+            raise UsageError("sees to name the last stage of N1 or one above it", repr(sees), near(sees, known))
+        if sees not in ("", last) and len(known) <= len(self.classifier.upper):
+            raise UsageError("a generator below the pooling", f"sees={sees} with pool", "set pool=false, or sees empty")
+        return sees or last, widths[sees or last]
 
     def maps(self, images: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
         """M_fg of the classes `tags` (0-based): b k gh gw in [0, 1]."""
-        return self.generator(self.classifier.features(images))[:, tags].sigmoid()
+        features = self.classifier.features(images)
+        return self.generator(self._above(features)[1])[:, tags].sigmoid()
 
     def losses(self, images: torch.Tensor, tags: torch.Tensor, epoch: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The four losses, weighted, and what tells whether the maps live: areas, cross-entropies, open hinges."""
-        features = self.classifier.features(images)
-        logits = self.classifier.logits(features)
+        """The losses, weighted, and what tells whether the maps live: areas, cross-entropies, open hinges."""
+        below = self.classifier.frozen_features(images)
+        features = self.classifier.trained(below)
+        top, seen = self._above(features)
+        logits = self.classifier.head(top.mean((2, 3), keepdim=True)).flatten(1)
         told = {"loss_cls": functional.multilabel_soft_margin_loss(logits, tags)}
         pairs = tags.nonzero()
-        if int(epoch[0]) < self.weights.warmup or not len(pairs):
+        if int(epoch[0]) < self.weights.warmup:
+            self._note_peaks(top, tags)
             return told
-        return told | self._map_losses(features, pairs[:, 0], pairs[:, 1], len(tags))
+        if not self.begun:
+            self._note_peaks(top, tags)
+            self._begin()
+        if not len(pairs):
+            return told
+        owners, classes, count = pairs[:, 0], pairs[:, 1], len(tags)
+        maps = self.generator(seen.detach() if self.weights.gradient == "phi_only" else seen).sigmoid()[owners, classes]
+        told |= self._map_losses(self._judged(below, features), maps, seen, owners, classes, count)
+        if self.weights.equal:
+            told["loss_eq"] = self.weights.equal * self._inequality(images, maps, owners, classes)
+        return told | self._pull(told)
+
+    def _above(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The last feature map, and the one that the generator reads."""
+        seen = features
+        for name, stage in self.classifier.upper.named_children():
+            features = stage(features)
+            if name == self.sees:
+                seen = features
+        return features, seen
+
+    @property
+    def _judge(self) -> Classifier:
+        return self.judge if self.weights.judge == "frozen" else self.classifier
+
+    @torch.no_grad()
+    def _extents(self, still: torch.Tensor, owners: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
+        """The margin of each pair: how much of the image the judge's own class activation map covers."""
+        cams = self._judge.head(self._judge.upper(still)).relu()
+        return d2losses.extent(cams[owners, classes].float(), self.weights.level)
+
+    def _judged(self, below: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """F of equations 3 and 4, out of reach of gradients."""
+        if self.weights.judge == "live":
+            return features.detach()
+        with torch.no_grad():
+            return self.judge.trained(below)
 
     def _map_losses(
-        self, features: torch.Tensor, images: torch.Tensor, classes: torch.Tensor, count: int
+        self,
+        still: torch.Tensor,
+        maps: torch.Tensor,
+        seen: torch.Tensor,
+        owners: torch.Tensor,
+        classes: torch.Tensor,
+        count: int,
     ) -> dict[str, torch.Tensor]:
         w = self.weights
-        still = features.detach()
-        free = still if w.gradient == "phi_only" else features  # what the generator sees in equations 6 and 8
-        maps = self.generator(free).sigmoid()[images, classes]
-        seen = features if w.gradient == "bas" else still  # ... and in equation 5
-        judged = maps if seen is free else self.generator(seen).sigmoid()[images, classes]
-        ce_fg, ce_bg = self._cross_entropies(still, judged, images, classes)
+        judged = maps  # what equation 5 sees, and whether it reaches the features
+        if w.gradient == "literal":
+            judged = self.generator(seen.detach()).sigmoid()[owners, classes]
+        ce_fg, ce_bg = self._cross_entropies(still, judged, owners, classes)
         hinge = d2losses.decoupling(ce_fg, ce_bg, w.beta, w.hinge)
-        areas = d2losses.per_image(d2losses.area(maps), images, count)
+        shares = d2losses.area(maps)
+        areas = d2losses.per_image(shares, owners, count)
         size = d2losses.margin_area(areas, w.m, w.lam) if w.area == "margin" else areas
-        both = d2losses.overlap(maps, images, count)
-        tagged = len(images.unique())
+        if w.area == "own":
+            own = d2losses.margin_area(shares, self._extents(still, owners, classes), w.lam)
+            size = d2losses.per_image(own, owners, count)
+        both = d2losses.overlap(maps, owners, count)
+        tagged = len(owners.unique())
         losses = {
-            "loss_d2": w.gamma1 * d2losses.per_image(hinge, images, count).sum() / tagged,
+            "loss_d2": w.gamma1 * d2losses.per_image(hinge, owners, count).sum() / tagged,
             "loss_ma": w.gamma2 * size.sum() / tagged,
             "loss_oe": w.gamma3 * both.sum() / tagged,
         }
-        told = {
+        return losses | {
             "area": areas.sum().detach() / tagged,
             "overlap": both.sum().detach() / tagged,
             "ce_fg": ce_fg.mean().detach(),
             "ce_bg": ce_bg.mean().detach(),
             "open": (hinge > 0).float().mean().detach(),
         }
-        return losses | told | self._pull(losses)
 
-    def _pull(self, losses: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    def _cross_entropies(
+        self, features: torch.Tensor, maps: torch.Tensor, owners: torch.Tensor, classes: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Equations 3 and 4 for all pairs at once, with N2's parameters out of reach of the gradients."""
+        own, mask = features[owners], maps.unsqueeze(1)
+        logits = self._judge.logits(torch.cat([own * mask, own * (1 - mask)]), fixed=True)
+        ce = functional.cross_entropy(logits.float(), classes.repeat(2), reduction="none")
+        return ce[: len(classes)], ce[len(classes) :]
+
+    def _inequality(
+        self, images: torch.Tensor, maps: torch.Tensor, owners: torch.Tensor, classes: torch.Tensor
+    ) -> torch.Tensor:
+        """How far the maps of smaller images are from the maps made smaller, mean over pairs and cells (SEAM)."""
+        factor = 0.5 if torch.rand(()) < 0.5 else 0.75
+        small = functional.interpolate(images, scale_factor=factor, mode="bilinear", align_corners=False)
+        seen = self._above(self.classifier.features(small))[1]
+        seen = seen.detach() if self.weights.gradient == "phi_only" else seen
+        again = self.generator(seen).sigmoid()[owners, classes]
+        return (again - d2losses.smaller(maps, factor, again.shape[1:])).abs().mean()
+
+    def _note_peaks(self, top: torch.Tensor, tags: torch.Tensor) -> None:
+        """Keep the mean, over batches, of the largest activation of each class that is present."""
+        if self.weights.start != "head":
+            return
+        with torch.no_grad():
+            highest = self.classifier.head(top).float().amax((2, 3)) * tags
+            number = tags.sum(0)
+            mean = highest.sum(0) / number.clamp(min=1)
+            known = torch.where(self.peaks > 0, MEMORY * self.peaks + (1 - MEMORY) * mean, mean)
+            self.peaks.copy_(torch.where(number > 0, known, self.peaks))
+
+    def _begin(self) -> None:
+        """The warm-up is over: the classifier as it stands becomes the judge, its head the generator's start."""
+        if self.weights.judge == "frozen":
+            self.judge.load_state_dict(self.classifier.state_dict())
+        if self.weights.start == "head":
+            peaks = mean_over_processes(self.peaks).clamp(min=1e-3)
+            with torch.no_grad():
+                self.generator.weight.zero_()
+                self.generator.weight[:, :, 1, 1] = self.classifier.head.weight[:, :, 0, 0] * (SHARP / peaks)[:, None]
+                self.generator.bias.fill_(-SHARP * LEVEL)
+        self.begun.fill_(1)
+
+    def _pull(self, told: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Length of the gradient that each loss sends to the generator's weights, every `watch` calls."""
         self.calls += 1
         if not self.watch or not self.training or (self.calls - 1) % self.watch:
             return {}
         found = {}
-        for name, loss in losses.items():
-            (gradient,) = torch.autograd.grad(loss, self.generator.weight, retain_graph=True)
-            found[name.replace("loss", "pull")] = gradient.norm().detach()
+        for name, loss in told.items():
+            if name.startswith("loss") and name != "loss_cls":
+                (gradient,) = torch.autograd.grad(loss, self.generator.weight, retain_graph=True)
+                found[name.replace("loss", "pull")] = gradient.norm().detach()
         return found
-
-    def _cross_entropies(
-        self, features: torch.Tensor, maps: torch.Tensor, images: torch.Tensor, classes: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Equations 3 and 4 for all pairs at once, with N2's parameters out of reach of the gradients."""
-        own, mask = features[images], maps.unsqueeze(1)
-        logits = self.classifier.logits(torch.cat([own * mask, own * (1 - mask)]), fixed=True)
-        ce = functional.cross_entropy(logits.float(), classes.repeat(2), reduction="none")
-        return ce[: len(classes)], ce[len(classes) :]
 
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """The classifier's groups and the generator at its multiple of the learning rate."""
         return [*self.classifier.groups(), (list(self.generator.parameters()), self.multiple)]
+
+    def train(self, mode: bool = True) -> D2Network:
+        """As `Classifier.train`, and the judge never leaves evaluation mode."""
+        super().train(mode)
+        if self.weights.judge == "frozen":
+            self.judge.eval()
+        return self

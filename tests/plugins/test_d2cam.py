@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from matlabel_bench.types import Split
 from matlabel_cams import d2losses
 from matlabel_cams.backbones import make
 from matlabel_cams.d2cam import D2Cam
-from matlabel_cams.d2network import D2Network, Weights
+from matlabel_cams.d2losses import Weights
+from matlabel_cams.d2network import D2Network
 
 PAPER = Weights(
     beta=0.1,
@@ -29,14 +31,18 @@ PAPER = Weights(
     gamma2=2.0,
     gamma3=0.5,
     area="margin",
+    level=0.25,
     gradient="literal",
+    judge="live",
+    start="xavier",
+    equal=0.0,
     warmup=0,
 )
 TAGS = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
 EPOCH = torch.tensor([0, 0, 0])
 
 
-def network(weights: Weights = PAPER, **extra: int) -> D2Network:
+def network(weights: Weights = PAPER, **extra: Any) -> D2Network:
     torch.manual_seed(3)
     return D2Network(make("small", 8), 3, weights, 0.0, 10.0, part="", cut="none", head_multiple=10.0, **extra)
 
@@ -194,6 +200,130 @@ def test_groups_hold_every_parameter_once() -> None:
     assert sum(len(params) for params, _ in groups) == len(list(net.parameters()))
 
 
+# Readings and extensions of it: who judges, what the generator reads, where it starts, margins, equivariance.
+
+LATE = replace(PAPER, warmup=1)
+WARM, AFTER = torch.tensor([0, 0, 0]), torch.tensor([1, 1, 1])
+
+
+def reading(**changes: Any) -> D2Network:
+    return network(replace(LATE, **changes), sees="layer4").train()
+
+
+def test_the_generator_may_read_a_stage_of_n2() -> None:
+    net = reading()
+    features = net.classifier.features(images())
+    want = net.generator(net.classifier.upper.layer4(features)).sigmoid()[:, [0, 2]]
+    torch.testing.assert_close(net.maps(images(), torch.tensor([0, 2])), want)
+    net.losses(images(), TAGS, AFTER)["loss_ma"].backward()
+    assert any(p.grad is not None and p.grad.any() for p in net.classifier.upper.parameters())
+
+
+@pytest.mark.parametrize(
+    ("changes", "extra", "words"),
+    [
+        ({}, {"sees": "layer2"}, r"sees to name the last stage of N1 or one above it.*'layer2'"),
+        ({}, {"sees": "layer4", "pool": True}, "a generator below the pooling"),
+        ({"start": "head"}, {}, r"reads what the classifying layer reads.*sees=layer3.*set sees=layer4"),
+        ({"judge": "frozen", "warmup": 0}, {}, r"a classifier that has learned.*warmup=0"),
+    ],
+)
+def test_readings_that_cannot_be_are_told(changes: dict[str, Any], extra: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=f"(?s){words}"):
+        network(replace(LATE, **changes), **extra)
+
+
+def test_a_generator_that_starts_at_the_head_gives_cams_over_their_mean_peak() -> None:
+    net = reading(start="head")
+    net.losses(images(), TAGS, WARM)
+    cams = net.classifier.head(net.classifier.upper(net.classifier.features(images())))
+    peaks = torch.stack([cams[0, 0].max(), cams[1, 1].max(), cams[0, 2].max()])  # one image a class: the mean is itself
+    assert (peaks > 0).all(), "the example needs live CAMs"
+    net.losses(images(), TAGS, AFTER)
+    want = (6 * (cams / peaks[:, None, None] - 0.35)).sigmoid()
+    torch.testing.assert_close(net.maps(images(), torch.arange(3)), want, atol=1e-5, rtol=1e-4)
+
+
+def test_peaks_are_running_means_over_the_batches_with_the_class() -> None:
+    net = reading(start="head")
+    with torch.no_grad():
+        first = net.classifier.head(net.classifier.upper(net.classifier.features(images()))).amax((2, 3))
+        second = net.classifier.head(net.classifier.upper(net.classifier.features(2 * images()))).amax((2, 3))
+    net.losses(images(), TAGS, WARM)
+    one_class = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    net.losses(2 * images(), one_class, WARM)
+    want = torch.stack([0.95 * first[0, 0] + 0.05 * second[:2, 0].mean(), first[1, 1], first[0, 2]])
+    torch.testing.assert_close(net.peaks, want)
+
+
+def test_a_frozen_judge_is_the_classifier_after_the_warm_up_and_stays_so() -> None:
+    net = reading(judge="frozen", gradient="bas")
+    groups = [{"params": params, "lr": 0.1 * multiple} for params, multiple in net.groups()]
+    optimizer = torch.optim.SGD(groups)
+    before = {k: v.clone() for k, v in net.classifier.state_dict().items()}
+    for _ in range(3):
+        optimizer.zero_grad()
+        told = net.losses(images(), TAGS, AFTER)
+        sum(v for k, v in told.items() if "loss" in k).backward()
+        optimizer.step()
+    assert all(torch.equal(v, before[k]) for k, v in net.judge.state_dict().items())
+    assert any(not torch.equal(v, before[k]) for k, v in net.classifier.state_dict().items())
+    assert not any(p is q for params, _ in net.groups() for p in params for q in net.judge.parameters())
+    maps = net.maps(images(), torch.arange(3))[TAGS.bool()]
+    features = net.judge.features(images())[[0, 0, 1]]
+    with torch.no_grad():
+        logits = net.judge.logits(features * maps[:, None])
+        want = functional.cross_entropy(logits, torch.tensor([0, 2, 1]))
+        torch.testing.assert_close(net.losses(images(), TAGS, AFTER)["ce_fg"], want)
+
+
+def test_extent_is_the_share_above_a_part_of_the_maximum() -> None:
+    cams = torch.tensor([[[4.0, 1.0], [0.9, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    torch.testing.assert_close(d2losses.extent(cams, 0.25), torch.tensor([0.25, 0.0]))  # above 1, not at it
+    torch.testing.assert_close(d2losses.extent(cams, 0.2), torch.tensor([0.75, 0.0]))
+
+
+def test_own_margins_are_those_of_the_judges_cams() -> None:
+    net = network(replace(PAPER, area="own", gradient="phi_only"))
+    with torch.no_grad():
+        net.generator.bias += torch.tensor([0.5, -1.0, 1.0])
+        got = net.losses(images(), TAGS, EPOCH)["loss_ma"]
+        features = net.classifier.features(images())
+        maps = net.generator(features).sigmoid()
+        cams = net.classifier.head(net.classifier.upper(features)).clamp(min=0)
+    size = []
+    for image in (0, 1):
+        each = []
+        for c in (c for c in range(3) if TAGS[image, c]):
+            margin = float((cams[image, c] > 0.25 * cams[image, c].max()).float().mean())
+            share = float(maps[image, c].mean())
+            each.append(max(0.0, share - margin) + 0.05 * share)
+        size.append(sum(each) / len(each))
+    assert float(got) == pytest.approx(2.0 * sum(size) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize(("factor", "count"), [(0.5, 4), (0.75, 6)])
+def test_maps_made_smaller_are_read_where_the_smaller_image_is_looked_at(factor: float, count: int) -> None:
+    """On a map that grows linearly, cell j of the smaller one lies at j / factor, until the last cell."""
+    maps = (torch.arange(8.0)[:, None] + 10 * torch.arange(8.0)[None])[None]
+    at = (torch.arange(count) / factor).clamp(max=7)
+    torch.testing.assert_close(d2losses.smaller(maps, factor, (count, count))[0], at[:, None] + 10 * at[None])
+
+
+def test_equivariance_is_the_mean_difference_of_the_maps_of_smaller_images() -> None:
+    net = reading(equal=2.0, gradient="bas")
+    torch.manual_seed(0)
+    factor = 0.5 if torch.rand(()) < 0.5 else 0.75
+    torch.manual_seed(0)
+    with torch.no_grad():
+        got = net.losses(images(), TAGS, AFTER)["loss_eq"]
+        small = functional.interpolate(images(), scale_factor=factor, mode="bilinear", align_corners=False)
+        again = net.maps(small, torch.arange(3))[TAGS.bool()]
+        maps = d2losses.smaller(net.maps(images(), torch.arange(3))[TAGS.bool()], factor, again.shape[1:])
+    assert float(got) == pytest.approx(2.0 * float((again - maps).abs().mean()), rel=1e-5) and float(got) > 0
+    assert "loss_eq" not in network().losses(images(), TAGS, EPOCH)
+
+
 # The part.
 
 TINY = D2Cam(
@@ -231,9 +361,14 @@ def test_normalise_none_leaves_the_sigmoid(trained: Path, scenes: Split) -> None
     np.testing.assert_allclose(plain / plain.max(axis=(1, 2), keepdims=True), full, atol=1e-5)
 
 
+OTHER = replace(TINY, judge="frozen", sees="layer4", start="head", equal=1.0, gradient="bas")
+
+
+@pytest.mark.parametrize("part", [TINY, OTHER], ids=["paper", "extended"])
 def test_interrupted_and_resumed_is_the_same_bytes(
-    trained: Path, scenes: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    part: D2Cam, scenes: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    part.fit(scenes, tmp_path / "whole", 0)
     losses = D2Network.losses
 
     def stop(self: D2Network, **batch: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -244,9 +379,9 @@ def test_interrupted_and_resumed_is_the_same_bytes(
     with monkeypatch.context() as patch:
         patch.setattr(D2Network, "losses", stop)
         with pytest.raises(KeyboardInterrupt):
-            TINY.fit(scenes, tmp_path, 0)
-    TINY.fit(scenes, tmp_path, 0)
-    assert (tmp_path / WEIGHTS).read_bytes() == (trained / WEIGHTS).read_bytes()
+            part.fit(scenes, tmp_path / "parts", 0)
+    part.fit(scenes, tmp_path / "parts", 0)
+    assert (tmp_path / "parts" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
 
 
 def test_missing_weights_are_told(scenes: Split, tmp_path: Path) -> None:
