@@ -72,8 +72,13 @@ class D2Network(nn.Module):
         self.register_buffer("begun", torch.zeros((), dtype=torch.uint8))
         self.register_buffer("peaks", torch.zeros(classes))
 
+    def _last(self) -> str:
+        """The stage that the classifying layer reads."""
+        return [name for half in (self.classifier.lower, self.classifier.upper) for name, _ in half.named_children()][-1]
+
     def _reads(self, sees: str, widths: Mapping[str, int]) -> tuple[str, int]:
         """The stage that the generator reads and its channels."""
+        sees = self._last() if sees == "last" else sees
         last = list(self.classifier.lower.named_children())[-1][0]
         known = [last, *(name for name, _ in self.classifier.upper.named_children() if name != "pool")]
         if sees and sees not in known:
