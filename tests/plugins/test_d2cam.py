@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from matlabel_cams.backbones import make
 from matlabel_cams.d2cam import D2Cam
 from matlabel_cams.d2losses import Weights
 from matlabel_cams.d2network import D2Network
+from matlabel_cams.eq_d2cam import EqD2Cam
 
 PAPER = Weights(
     beta=0.1,
@@ -382,6 +383,18 @@ def test_interrupted_and_resumed_is_the_same_bytes(
             part.fit(scenes, tmp_path / "parts", 0)
     part.fit(scenes, tmp_path / "parts", 0)
     assert (tmp_path / "parts" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
+
+
+def test_the_equivariant_part_is_d2cam_with_other_fields(scenes: Split, tmp_path: Path) -> None:
+    shared = {f.name: getattr(TINY, f.name) for f in fields(TINY) if getattr(TINY, f.name) != f.default}
+    part = EqD2Cam(**shared)
+    changed = {f.name: getattr(part, f.name) for f in fields(part)}
+    assert {k for k, v in changed.items() if v != getattr(TINY, k)} == {
+        *("judge", "sees", "start", "beta", "hinge", "area", "equal", "gradient")
+    }
+    part.fit(scenes, tmp_path / "part", 0)
+    D2Cam(**changed).fit(scenes, tmp_path / "fields", 0)
+    assert (tmp_path / "part" / WEIGHTS).read_bytes() == (tmp_path / "fields" / WEIGHTS).read_bytes()
 
 
 def test_missing_weights_are_told(scenes: Split, tmp_path: Path) -> None:
