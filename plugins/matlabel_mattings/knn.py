@@ -29,7 +29,7 @@ class Knn:
     constraint: float = knob(100.0, "penalty on known pixels (lambda)", low=0.01)
     rtol: float = knob(1e-7, "relative residual at which conjugate gradients stop", low=0.0)
     maxiter: int = knob(10000, "iterations after which the class counts as failed", low=1)
-    backend: str = knob("pymatting", "who solves", choices=("pymatting",))
+    backend: str = knob("pymatting", "who solves: this package, or PyMatting", choices=("native", "pymatting"))
 
     version: ClassVar[int] = 1
     supervision: ClassVar[tuple[str, ...]] = ()
@@ -45,13 +45,26 @@ class Knn:
                 "give one weight a search, e.g. neighbours=20,10 distance_weights=2.0,0.1",
             )
 
+        if self.kernel == "soft" and self.backend == "native":
+            raise UsageError("knn.kernel=binary with knn.backend=native", "soft", "set backend=pymatting")
+
     def open(self, out: Path | None) -> Callable[[Image, Trimap], Alpha]:
         """The live solver; see `through_pymatting.live`."""
+        prepare = self._native() if self.backend == "native" else self._pymatting()
+        return through_pymatting.live(through_pymatting.Method("knn", prepare, pixels=max(self.neighbours)))
+
+    def _native(self) -> Callable[[through_pymatting.Colours], through_pymatting.Solve]:
+        with through_pymatting.compiling("knn matting"):
+            from matlabel_mattings import knn_native
+
+            knn_native.warm()
+        return knn_native.prepare(self.neighbours, self.distance_weights, self.constraint, self.rtol, self.maxiter)
+
+    def _pymatting(self) -> Callable[[through_pymatting.Colours], through_pymatting.Solve]:
         pm = through_pymatting.load()
 
         def laplacian(image: through_pymatting.Colours) -> object:
             return pm.knn_laplacian(image, list(self.neighbours), list(self.distance_weights), self.kernel)
 
         cg = {"rtol": self.rtol, "maxiter": self.maxiter}
-        prepare = through_pymatting.shared_system(laplacian, pm.jacobi, self.constraint, cg)
-        return through_pymatting.live(through_pymatting.Method("knn", prepare, pixels=max(self.neighbours)))
+        return through_pymatting.shared_system(laplacian, pm.jacobi, self.constraint, cg)
