@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float32, Int32
 from numba import njit
 
-from matlabel_mattings.lanes import distances, lowest, within
+from matlabel_mattings.lanes import distances, lowest, ones, within
 
 DIMS = 5
 LEAF = 16
@@ -56,7 +56,7 @@ def neighbours(points: Float32[np.ndarray, "n 5"], k: int) -> tuple[Int32[np.nda
     _tile(placed, nodes, leaves, tiles)
     found, radius = np.empty((n, k), np.int32), np.full(n, -1, np.float32)
     _search(placed, nodes, boxes, leaves, tiles.ravel(), found, radius)
-    _settle_ties(placed, nodes, splits, boxes, radius, found)
+    _settle_ties(placed, nodes, splits, boxes, tiles.ravel(), radius, found)
     return found, order
 
 
@@ -160,11 +160,11 @@ def _search(points: Any, nodes: Any, boxes: Any, leaves: Any, tiles: Any, found:
                         far[c], who[c] = now[j], first + j
                         c += 1
                     if c >= q * room + trigger:
-                        c, reach[q] = _cut(far, who, q * room, c, k)
+                        c, reach[q] = _cut(far, who, q * room, c, k, reach[q])
                     held[q] = c
-                worst = max(worst, reach[q])
+                worst = reach[q] if worst < reach[q] else worst
         for q in range(end - start):
-            c, r = _cut(far, who, q * room, held[q], k)
+            c, r = _cut(far, who, q * room, held[q], k, reach[q])
             for j in range(k):
                 found[start + q, j] = who[q * room + j]
             if c > q * room + k:
@@ -185,107 +185,126 @@ def _open(nodes: Any, boxes: Any, node: int, other: int, stack: Any, gap: Any, d
 
 
 @njit(cache=True, nogil=True)
-def _gap(boxes: Any, one: int, two: int) -> Any:
+def _gap(boxes: Any, one: Any, two: Any) -> Any:
     """Squared distance of two boxes."""
     total = np.float32(0)
     for d in range(DIMS):
-        apart = max(boxes[one, 0, d] - boxes[two, 1, d], boxes[two, 0, d] - boxes[one, 1, d], np.float32(0))
+        apart, behind = boxes[one, 0, d] - boxes[two, 1, d], boxes[two, 0, d] - boxes[one, 1, d]
+        apart = behind if apart < behind else apart  # one instruction; max() would look for nan
+        apart = apart if apart > 0 else np.float32(0)
         total += apart * apart
     return total
 
 
 @njit(cache=True, nogil=True)
-def _cut(far: Any, who: Any, start: int, end: int, k: int) -> Any:
-    """Keep the k nearest candidates, and one rival if the k-th has any; where they end, and the reach."""
-    below, kth = _kth(far, start, end, k)
-    reach = kth * TIE
+def _cut(far: Any, who: Any, start: int, end: int, k: int, reach: Any) -> Any:
+    """Keep the k nearest candidates, and one rival if the k-th has any; where they end, and the new reach.
+
+    All are within `reach`. The k-th is found by halving the range of distances; spoils what follows `end`.
+    """
+    high = reach if reach < INF else _largest(far, start, end, INF)
+    far[end : end + LEAF] = INF
+    low = np.float32(0)
+    count = end - start
+    while count > k:
+        middle = (low + high) * np.float32(0.5)
+        if middle >= high or middle <= low:
+            return _cut_rivals(far, who, start, end, k, low, high)
+        inside = 0
+        for i in range(start, end, LEAF):
+            inside += ones(within(far, i, middle))
+        if inside < k:
+            low = middle
+        else:
+            high, count = middle, inside
+    kth = _largest(far, start, end, high)
+    inside = 0
+    for i in range(start, end, LEAF):
+        inside += ones(within(far, i, kth * TIE))
+    if inside > k:
+        return _cut_rivals(far, who, start, end, k, low, kth)
     c = start
-    for i in range(start, end):  # what is surely nearer than the k-th; the others may then fill its places
-        x, name = far[i], who[i]
-        far[i], who[i] = far[c], who[c]
-        far[c], who[c] = x, name
-        c += x <= below
-    last = start + k
-    for i in range(c, end):
-        x, name = far[i], who[i]
-        far[i], who[i] = far[c], who[c]
-        far[c], who[c] = x, name
-        c += x <= reach and c <= last
+    for i in range(start, end, LEAF):
+        bits = within(far, i, high)
+        while bits:
+            j = i + lowest(bits)
+            bits &= bits - 1
+            far[c], who[c] = far[j], who[j]
+            c += 1
+    return c, kth * TIE
+
+
+@njit(cache=True, nogil=True)
+def _largest(far: Any, start: int, end: int, limit: Any) -> Any:
+    """The largest of far[start:end] that is at most `limit`."""
+    most = np.float32(0)
+    for i in range(start, end):
+        most = far[i] if most < far[i] <= limit else most
+    return most
+
+
+@njit(cache=True, nogil=True)
+def _cut_rivals(far: Any, who: Any, start: int, end: int, k: int, below: Any, kth: Any) -> Any:
+    """`_cut` where others are as far as the k-th; fewer than k are up to `below`."""
+    reach = kth * TIE
+    c, last = start, start + k
+    for near in range(2):  # first what is surely nearer than the k-th; the others may then fill its places
+        for i in range(c, end):
+            x, name = far[i], who[i]
+            if x <= (reach if near else below) and c <= last:
+                far[i], who[i] = far[c], who[c]
+                far[c], who[c] = x, name
+                c += 1
     return c, reach
 
 
 @njit(cache=True, nogil=True)
-def _kth(far: Any, start: int, end: int, k: int) -> Any:
-    """The k-th smallest of far[start:end], and a limit that fewer numbers do not exceed. Spoils what follows `end`."""
-    high = np.float32(0)
-    for i in range(start, end):
-        high = max(high, far[i])
-    for i in range(end, end + LEAF):
-        far[i] = INF
-    low = np.float32(-1)
-    if end - start <= k:
-        return low, high
-    while True:
-        middle = (max(low, np.float32(0)) + high) * np.float32(0.5)
-        if middle >= high or middle <= low:
-            return low, high
-        count = 0
-        for i in range(start, end, LEAF):
-            count += within(far, i, middle)
-        if count < k:
-            low = middle
-        else:
-            high = middle
-        if count == k:
-            break
-    kth = np.float32(0)
-    for i in range(start, end):
-        if far[i] <= high:
-            kth = max(kth, far[i])
-    return low, kth
-
-
-@njit(cache=True, nogil=True)
-def _settle_ties(points: Any, nodes: Any, splits: Any, boxes: Any, radius: Any, found: Any) -> None:
-    """Search again, alone and in the reference's order, where `radius` is given."""
+def _settle_ties(points: Any, nodes: Any, splits: Any, boxes: Any, tiles: Any, radius: Any, found: Any) -> None:
+    """Search again, alone and in the reference's order, where `radius` is given; what lies outside never counts."""
     k = found.shape[1]
-    stack, far = np.empty(DEPTH, np.int32), np.empty(k, np.float32)
+    stack, far, now = np.empty(DEPTH, np.int32), np.empty(k, np.float32), np.empty(LEAF, np.float32)
     for q in range(len(points)):
-        if radius[q] < 0:
+        r = radius[q]
+        if r < 0:
             continue
-        point, held = points[q], 0
+        held = 0
+        p0, p1, p2, p3, p4 = points[q, 0], points[q, 1], points[q, 2], points[q, 3], points[q, 4]
         stack[0], depth = 0, 1
         while depth:
             depth -= 1
             node = stack[depth]
-            if _away(point, boxes[node]) > radius[q]:
+            if _away(points, q, boxes, node) > r:
                 continue
             child = nodes[node, 2]
             if child >= 0:
-                below = np.int32(point[nodes[node, 3]] < splits[node])
+                below = np.int32(points[q, nodes[node, 3]] < splits[node])
                 stack[depth], stack[depth + 1] = child + below, child + 1 - below
                 depth += 2
                 continue
-            for i in range(nodes[node, 0], nodes[node, 1]):
-                held = _insert(point, points[i], i, far, found[q], held)
+            bits = distances(tiles, np.int64(nodes[node, 3]) * LEAF * DIMS, p0, p1, p2, p3, p4, r, now)
+            while bits:
+                held = _insert(points, q, nodes[node, 0] + lowest(bits), far, found, held)
+                bits &= bits - 1
 
 
 @njit(cache=True, nogil=True)
-def _away(point: Any, box: Any) -> Any:
+def _away(points: Any, q: int, boxes: Any, node: int) -> Any:
     """Squared distance of a point to a box."""
     total = np.float32(0)
     for d in range(DIMS):
-        apart = max(np.float32(0), max(box[0, d] - point[d], point[d] - box[1, d]))
+        apart, behind = boxes[node, 0, d] - points[q, d], points[q, d] - boxes[node, 1, d]
+        apart = behind if apart < behind else apart
+        apart = apart if apart > 0 else np.float32(0)
         total += apart * apart
     return total
 
 
 @njit(cache=True, nogil=True)
-def _insert(point: Any, other: Any, name: int, far: Any, names: Any, held: int) -> Any:
-    """Put a point into the sorted k nearest, behind those as far; how many there are. Rounded as in the reference."""
+def _insert(points: Any, q: int, i: int, far: Any, found: Any, held: int) -> Any:
+    """Put point i into the sorted k nearest, behind those as far; how many there are. Rounded as in the reference."""
     distance = 0.0
     for d in range(DIMS):
-        apart = point[d] - other[d]
+        apart = points[q, d] - points[i, d]
         distance += apart * apart
     place = held
     while place > 0 and far[place - 1] > distance:
@@ -294,6 +313,6 @@ def _insert(point: Any, other: Any, name: int, far: Any, names: Any, held: int) 
         return held
     held = min(held + 1, len(far))
     for j in range(held - 1, place, -1):
-        far[j], names[j] = far[j - 1], names[j - 1]
-    far[place], names[place] = distance, name
+        far[j], found[q, j] = far[j - 1], found[q, j - 1]
+    far[place], found[q, place] = distance, i
     return held

@@ -57,14 +57,24 @@ def distances(typing: Any, tiles: Any, offset: Any, p0: Any, p1: Any, p2: Any, p
 
 @intrinsic
 def within(typing: Any, numbers: Any, offset: Any, limit: Any):  # type: ignore[no-untyped-def]
-    """How many of the sixteen floats at numbers[offset:offset + 16] are at most `limit`."""
+    """The bits of those of the sixteen floats at numbers[offset:offset + 16] that are at most `limit`."""
 
     def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         lanes = builder.load(_data(context, builder, signature.args[0], args[0], args[1]))
         lanes.align = 4
-        return builder.ctpop(_bits(builder, builder.fcmp_ordered("<=", lanes, _splat(builder, args[2]))))
+        return _bits(builder, builder.fcmp_ordered("<=", lanes, _splat(builder, args[2])))
 
     return types.int64(numbers, types.int64, types.float32), build
+
+
+@intrinsic
+def ones(typing: Any, bits: Any):  # type: ignore[no-untyped-def]
+    """How many bits are set."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.int64(types.int64), build
 
 
 @intrinsic
