@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, UInt8, UInt32
 from numba import njit
 
-from matlabel_mattings.kdtree import neighbours
+from matlabel_mattings.neighbours import neighbours
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def build(image: Any, counts: tuple[int, ...], spreads: tuple[float, ...]) -> Gr
         if order is None:
             order, place = placed, np.empty_like(placed)
             place[order] = np.arange(len(order), dtype=np.int32)
-        searches.append((found, place[placed]))
+        searches.append((found.view(np.uint32), place[placed].view(np.uint32)))
     n = len(order)
     rows = np.zeros(n + 1, np.uint32)
     for found, here in searches:
@@ -86,8 +86,8 @@ def _link(found: Any, here: Any, fill: Any, links: Any) -> None:
             j = here[other]
             if i != j:
                 links[fill[i]], links[fill[j]] = j, i
-                fill[i] += 1
-                fill[j] += 1
+                fill[i] += np.uint32(1)
+                fill[j] += np.uint32(1)
 
 
 @njit(cache=True, nogil=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import scipy.sparse.linalg
 
 from matlabel_bench.contracts import check_alpha
 from matlabel_bench.errors import MattingFailed, UsageError
-from matlabel_mattings import kdtree, knn_graph, knn_native, through_pymatting
+from matlabel_mattings import knn_graph, knn_native, nearest, through_pymatting
 from matlabel_mattings.knn import Knn
+from matlabel_mattings.neighbours import neighbours
 
 CLOSE = 2e-4
 """Largest difference of an alpha; the parts are built to stay below 1e-3 on photographs."""
@@ -47,7 +49,7 @@ def direct(image: np.ndarray, trimap: np.ndarray, **kwargs: Any) -> np.ndarray:
     return np.stack(planes)
 
 
-native = Knn(backend="native")
+native = Knn()
 
 
 @pytest.mark.parametrize(("height", "width", "seed"), [(36, 44, 0), (50, 31, 1), (24, 24, 2), (60, 70, 3)])
@@ -142,10 +144,27 @@ def test_the_soft_kernel_is_pymattings_alone() -> None:
 @pytest.mark.parametrize(("n", "k"), [(700, 20), (2500, 10), (33, 33), (17, 1), (8, 8), (400, 37)])
 def test_neighbours_equal_brute_force(n: int, k: int) -> None:
     points = np.random.default_rng(n).random((n, 5), np.float32)
-    found, order = kdtree.neighbours(points, k)
+    found, order = neighbours(points, k)
     apart = ((points[:, None].astype(float) - points[None]) ** 2).sum(2)
     expected = np.sort(np.argsort(apart, axis=1)[:, :k], axis=1)
     assert np.array_equal(np.sort(order[found], axis=1), expected[order])
+
+
+@pytest.mark.parametrize("values", [2, 6, 30, 10**6])
+def test_a_cut_loses_nothing_nearer_than_the_kth(values: int) -> None:
+    rng, k = np.random.default_rng(values), 7
+    for _ in range(300):
+        count = int(rng.integers(k, 40))
+        numbers = (rng.integers(0, values, count) / values).astype(np.float32)
+        far, who = np.full(64, 5, np.float32), np.arange(64, dtype=np.int32)
+        far[:count] = numbers
+        end, reach = nearest.cut(far, who, 0, count, k, np.float32(np.inf))
+        kth = np.sort(numbers)[k - 1]
+        assert end == k + ((numbers <= kth * nearest.TIE).sum() > k)
+        assert reach >= kth
+        assert set(np.flatnonzero(numbers < kth)) <= set(who[:end])
+        assert np.array_equal(np.sort(far[:k]), np.sort(numbers)[:k])
+        assert np.array_equal(numbers[who[:end]], far[:end])
 
 
 def test_ties_are_settled_as_pymatting_does() -> None:
@@ -153,14 +172,14 @@ def test_ties_are_settled_as_pymatting_does() -> None:
 
     points = np.random.default_rng(0).integers(0, 4, (3000, 5)).astype(np.float32)
     points[:40] = 1
-    found, order = kdtree.neighbours(points, 12)
+    found, order = neighbours(points, 12)
     _, expected = knn(points, points, 12)
     assert np.array_equal(np.sort(order[found], axis=1), np.sort(expected, axis=1)[order])
 
 
 def test_fewer_points_than_neighbours() -> None:
     with pytest.raises(ValueError, match=r"\(4\) is less than .* \(k=5\)"):
-        kdtree.neighbours(np.zeros((4, 5), np.float32), 5)
+        neighbours(np.zeros((4, 5), np.float32), 5)
 
 
 def test_the_graph_is_pymattings() -> None:
@@ -174,3 +193,24 @@ def test_the_graph_is_pymattings() -> None:
     expected.setdiag(0)
     assert abs(shares + expected).max() < 1e-6
     assert shares.nnz == (expected != 0).nnz
+
+
+def test_a_long_first_compilation_says_why(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    native.open(None)
+    capsys.readouterr()
+    monkeypatch.setattr(knn_native, "warm", lambda: time.sleep(0.2))
+    native.open(None)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(through_pymatting, "PATIENCE", 0.02)
+    native.open(None)
+    assert capsys.readouterr() == ("", "compiling knn matting, once, up to a minute\n")
+
+
+def test_the_graph_is_built_once_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[int] = []
+    real = knn_graph.build
+    monkeypatch.setattr(knn_graph, "build", lambda *a: built.append(1) or real(*a))
+    solve = native.open(None)
+    built.clear()
+    solve(picture(36, 44), blobs(3, 36, 44))
+    assert len(built) == 1
