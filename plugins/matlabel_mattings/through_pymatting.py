@@ -46,22 +46,34 @@ def load() -> ModuleType:
     Raises:
         UsageError: it is not installed, or has no folder to keep what it compiles.
     """
-    note = "compiling pymatting, once, up to a minute"
+    with compiling("pymatting"):
+        try:
+            import pymatting
+        except ImportError as err:
+            raise UsageError(
+                "pymatting 1.1 to be installed", str(err), "run: pip install 'pymatting>=1.1.16,<1.2'"
+            ) from err
+    return pymatting  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def compiling(what: str) -> Iterator[None]:
+    """Say on stderr that `what` compiles where that takes longer than `PATIENCE`.
+
+    Raises:
+        UsageError: there is no folder to keep what was compiled.
+    """
+    note = f"compiling {what}, once, up to a minute"
     timer = threading.Timer(PATIENCE, lambda: print(note, file=sys.stderr, flush=True))
     timer.daemon = True
     timer.start()
     try:
-        import pymatting
-    except ImportError as err:
-        raise UsageError(
-            "pymatting 1.1 to be installed", str(err), "run: pip install 'pymatting>=1.1.16,<1.2'"
-        ) from err
+        yield
     except RuntimeError as err:  # numba: "cannot cache function ...: no locator available"
         remedy = "set NUMBA_CACHE_DIR to a folder you may write to"
-        raise UsageError("a folder where pymatting may keep what it compiles", str(err), remedy) from err
+        raise UsageError(f"a folder where {what} may keep what it compiles", str(err), remedy) from err
     finally:
         timer.cancel()
-    return pymatting  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +121,6 @@ def live(method: Method) -> Callable[[Image, Trimap], Alpha]:
     a class cannot be solved, ContractError where image and trimap are not of one size, and BenchError where memory
     ran out: that must not turn into another result on a smaller machine.
     """
-    load()
 
     def matte(image: Image, trimap: Trimap) -> Alpha:
         check_inputs(image, trimap)

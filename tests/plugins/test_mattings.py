@@ -22,7 +22,15 @@ from matlabel_mattings.knn import Knn
 from matlabel_mattings.lbdm import Lbdm
 from matlabel_mattings.random_walk import RandomWalk
 
-METHODS = {"knn": Knn, "closed_form": ClosedForm, "lbdm": Lbdm, "random_walk": RandomWalk}
+CLASSES = {"knn": Knn, "closed_form": ClosedForm, "lbdm": Lbdm, "random_walk": RandomWalk}
+
+
+def through_knn(**fields: Any) -> Knn:
+    """KNN solved by PyMatting; the default solver has tests of its own."""
+    return Knn(backend="pymatting", **fields)
+
+
+METHODS: dict[str, Any] = {"knn": through_knn, "closed_form": ClosedForm, "lbdm": Lbdm, "random_walk": RandomWalk}
 BY_HAND = {"knn": "knn", "closed_form": "cf", "lbdm": "lbdm", "random_walk": "rw"}
 every = pytest.mark.parametrize("name", METHODS)
 
@@ -93,7 +101,7 @@ def test_classes_that_share_a_laplacian_equal_classes_alone(name: str) -> None:
     ("part", "kwargs"),
     [
         (
-            Knn(neighbours=(9,), distance_weights=(1.0,), kernel="soft"),
+            through_knn(neighbours=(9,), distance_weights=(1.0,), kernel="soft"),
             {"laplacian_kwargs": {"n_neighbors": [9], "distance_weights": [1.0], "kernel": "soft"}},
         ),
         (ClosedForm(epsilon=1e-5, radius=2), {"laplacian_kwargs": {"epsilon": 1e-5, "radius": 2}}),
@@ -103,7 +111,7 @@ def test_classes_that_share_a_laplacian_equal_classes_alone(name: str) -> None:
     ids=METHODS,
 )
 def test_fields_reach_pymatting(part: Any, kwargs: dict[str, Any]) -> None:
-    name = next(n for n, cls in METHODS.items() if cls is type(part))
+    name = next(n for n, cls in CLASSES.items() if cls is type(part))
     image, trimap = scene(), trimaps()[:1]
     unknown = trimap == 128
     alpha, expected = part.open(None)(image, trimap), by_hand(name, image, trimap, **kwargs)
@@ -111,7 +119,9 @@ def test_fields_reach_pymatting(part: Any, kwargs: dict[str, Any]) -> None:
     assert not np.array_equal(alpha[unknown], by_hand(name, image, trimap)[unknown])
 
 
-@pytest.mark.parametrize("part", [Knn(constraint=5.0), Lbdm(constraint=1.0), RandomWalk(constraint=5.0)])
+@pytest.mark.parametrize(
+    "part", [Knn(constraint=5.0), through_knn(constraint=5.0), Lbdm(constraint=1.0), RandomWalk(constraint=5.0)]
+)
 def test_known_pixels_keep_to_the_contract_where_the_constraint_is_too_soft(part: Any) -> None:
     image, trimap = scene(), trimaps()
     check_alpha(part.open(None)(image, trimap), trimap, "a soft constraint")
@@ -122,7 +132,7 @@ def test_the_laplacian_is_built_once_an_image_and_only_where_needed(monkeypatch:
     built = []
     real = pm.knn_laplacian
     monkeypatch.setattr(pm, "knn_laplacian", lambda *a: built.append(1) or real(*a))
-    solve = Knn().open(None)
+    solve = through_knn().open(None)
     solve(scene(), trimaps())
     assert len(built) == 1
     solve(scene(), np.where(trimaps() == 255, 255, 0).astype(np.uint8))
@@ -256,7 +266,7 @@ def test_fields_from_a_command_line_and_near_misses() -> None:
         parts.make("matting", "knn", neighbors="15,5")
     with pytest.raises(UsageError, match="known: pymatting"):
         parts.make("matting", "lbdm", backend="native")
-    assert {n: parts.get("matting", n).cls for n in METHODS} == METHODS
+    assert {n: parts.get("matting", n).cls for n in CLASSES} == CLASSES
 
 
 def test_a_missing_pymatting_names_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,114 @@
+"""The k-d tree of PyMatting: boxes halved along their longest side, leaves of 8 to 16 points.
+
+Reference: pymatting 1.1.16, util/kdtree.py. Which of several equally far points are neighbours depends on the tree and
+on the order of the points in it, so both are the same here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Int32
+from numba import njit
+
+DIMS = 5
+LEAF = 16
+"""Most points of a leaf; the least are half of it. PyMatting's default."""
+DEPTH = 1000
+"""Nodes a walk may have before it; a tree of a million points is some thirty deep."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Points sorted so that each node's are a run of them."""
+
+    points: Float32[np.ndarray, "n 5"]
+    order: Int32[np.ndarray, " n"]
+    """Which of the given points stands at each place."""
+    nodes: Int32[np.ndarray, "m 4"]
+    """Start and end of the run; the lower child, the upper one follows it, or -1; axis of the split, or the leaf."""
+    splits: Float32[np.ndarray, " m"]
+    boxes: Float32[np.ndarray, "m 2 5"]
+    leaves: Int32[np.ndarray, " l"]
+    """The node of each leaf, in the order of places."""
+    tiles: Float32[np.ndarray, " l*80"]
+    """Of each leaf sixteen first coordinates, sixteen second ones, and so on; nan where it has fewer points."""
+
+
+def grow(points: Float32[np.ndarray, "n 5"]) -> Tree:
+    """The tree of at least one point."""
+    n = len(points)
+    most = 4 * (n // LEAF + 1)
+    nodes, splits, boxes = np.empty((most, 4), np.int32), np.empty(most, np.float32), np.empty((most, 2, DIMS), "f4")
+    placed, order = points.copy(), np.arange(n, dtype=np.int32)
+    count = _grow(placed, order, nodes, splits, boxes)
+    nodes, splits, boxes = nodes[:count], splits[:count], boxes[:count]
+    leaves = np.flatnonzero(nodes[:, 2] < 0).astype(np.int32)
+    leaves = leaves[np.argsort(nodes[leaves, 0])]
+    nodes[leaves, 3] = np.arange(len(leaves))
+    tiles = np.full((len(leaves), DIMS, LEAF), np.nan, np.float32)
+    _tile(placed, nodes, leaves, tiles)
+    return Tree(placed, order, nodes, splits, boxes, leaves, tiles.ravel())
+
+
+@njit(cache=True, nogil=True)
+def _grow(points: Any, order: Any, nodes: Any, splits: Any, boxes: Any) -> Any:
+    """Sort `points` and `order` into a tree; fill `nodes` (start, end, lower child or -1, axis); count nodes."""
+    stack = np.empty(DEPTH, np.int32)
+    stack[0], depth, count = 0, 1, 1
+    nodes[0, 0], nodes[0, 1] = 0, len(points)
+    while depth:
+        depth -= 1
+        node = stack[depth]
+        start, end = nodes[node, 0], nodes[node, 1]
+        _enclose(points, start, end, boxes[node])
+        nodes[node, 2] = -1
+        if end - start <= LEAF:
+            continue
+        sides = boxes[node, 1] - boxes[node, 0]
+        axis = np.argmax(sides)
+        split = boxes[node, 0, axis] + 0.5 * sides[axis]  # float64 here and float32 below, as in the reference
+        middle = _partition(points, order, start, end, axis, split)
+        middle = max(start + LEAF // 2, min(end - LEAF // 2, middle))
+        nodes[node, 2], nodes[node, 3], splits[node] = count, axis, split
+        nodes[count, 0], nodes[count, 1] = start, middle
+        nodes[count + 1, 0], nodes[count + 1, 1] = middle, end
+        stack[depth], stack[depth + 1] = count + 1, count
+        depth, count = depth + 2, count + 2
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _enclose(points: Any, start: int, end: int, box: Any) -> None:
+    box[:] = points[start]
+    for i in range(start + 1, end):
+        for d in range(DIMS):
+            box[0, d], box[1, d] = min(box[0, d], points[i, d]), max(box[1, d], points[i, d])
+
+
+@njit(cache=True, nogil=True)
+def _partition(points: Any, order: Any, start: int, end: int, axis: int, split: float) -> Any:
+    """Bring points below `split` to the front, swapping from both ends; the first place at or above it."""
+    i, j = start, end - 1
+    while True:
+        while i < j and points[i, axis] < split:
+            i += 1
+        while i < j and points[j, axis] >= split:
+            j -= 1
+        if i >= j:
+            return i + 1 if points[i, axis] < split else i
+        for d in range(DIMS):
+            points[i, d], points[j, d] = points[j, d], points[i, d]
+        order[i], order[j] = order[j], order[i]
+
+
+@njit(cache=True, nogil=True)
+def _tile(points: Any, nodes: Any, leaves: Any, tiles: Any) -> None:
+    """Lay each leaf's points side by side."""
+    for leaf in range(len(leaves)):
+        start, end = nodes[leaves[leaf], 0], nodes[leaves[leaf], 1]
+        for i in range(start, end):
+            for d in range(DIMS):
+                tiles[leaf, d, i - start] = points[i, d]

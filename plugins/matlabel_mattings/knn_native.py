@@ -1,0 +1,192 @@
+"""KNN matting solved here: PyMatting's linear system, the graph built once an image, known pixels left out.
+
+Conjugate gradients in float32 (sums in float64) with a two-level preconditioner: the diagonal, and a coarse system in
+which runs of unknown pixels that lie together in the search tree, so are alike, move as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numba import njit
+from scipy.linalg import lapack
+
+from matlabel_mattings import knn_graph
+from matlabel_mattings.through_pymatting import Colours, Plane, Solve
+
+CLUSTER = 64
+"""Unknown pixels that move as one, at least."""
+CLUSTERS = 720
+"""Most of them: their matrix is inverted densely."""
+SHARPER = 0.1
+"""Share of `rtol` at which to stop: PyMatting's own rule leaves alphas off by 1e-3 and more."""
+
+
+def prepare(
+    counts: tuple[int, ...], spreads: tuple[float, ...], constraint: float, rtol: float, maxiter: int
+) -> Callable[[Colours], Solve]:
+    """What `through_pymatting.Method` asks for.
+
+    Args:
+        counts, spreads: neighbours of each search, and the weight of the place in it.
+        constraint: penalty on known pixels.
+        rtol: PyMatting's: residual of the row-normalised system over that of alpha 0; a tenth of it is reached.
+        maxiter: iterations after which the solver raises ValueError, as where the residual is no number.
+    """
+
+    def of_image(image: Colours) -> Solve:
+        graph = knn_graph.build(image, counts, spreads)
+
+        def solve(trimap: Plane) -> Plane:
+            plane = trimap.ravel()[graph.order]
+            known = (plane == 0) | (plane == 1)
+            f = (plane == 1).astype(np.float32)
+            system = knn_graph.reduce(graph, known, f, constraint)
+            size = constraint * np.sqrt(np.count_nonzero(f))
+            a = f.copy()
+            if system.unknown.any():
+                a[system.places] = conjugate_gradients(system, rtol * SHARPER * size, maxiter)
+            _let_go(graph.ends, graph.links, graph.weights, graph.degree, known, np.float32(constraint), f, a)
+            alpha = np.empty(trimap.size)
+            alpha[graph.order] = np.clip(a, 0, 1)
+            return alpha.reshape(trimap.shape)
+
+        return solve
+
+    return of_image
+
+
+@lru_cache(maxsize=1)
+def warm() -> None:
+    """Solve a small image, so that everything is compiled, or loaded from where it was kept."""
+    image = np.linspace(0, 1, 48).reshape(4, 4, 3)
+    trimap = np.full((4, 4), 0.5)
+    trimap[0], trimap[3] = 0, 1
+    prepare((2,), (1.0,), 100.0, 1e-7, 100)(image)(trimap)
+
+
+def conjugate_gradients(system: knn_graph.System, tolerance: float, maxiter: int) -> Any:
+    """The solution, float32; the residual of each row is divided by its sum of weights before it is measured.
+
+    Raises:
+        ValueError: no convergence, or divergence.
+    """
+    s = system
+    clusters = _clusters(s.unknown)
+    coarse = _coarse_inverse(s, clusters)
+    x = np.zeros(len(s.target), np.float32)
+    steps = _iterate(
+        s.ends, s.links, s.weights, s.diagonal, s.target, s.degree, clusters, coarse, tolerance, maxiter, x
+    )
+    if steps > maxiter:
+        raise ValueError(f"Conjugate gradient descent did not converge within {maxiter} iterations")
+    if steps < 0:
+        raise ValueError("conjugate gradients diverged")
+    return x
+
+
+def _clusters(unknown: Any) -> Any:
+    """The cluster of each pixel of the system; known ones, which hardly move, share the last, which is not solved."""
+    count = np.count_nonzero(unknown)
+    size = max(CLUSTER, -(-count // CLUSTERS))
+    clusters = ((np.cumsum(unknown) - 1) // size).astype(np.int32)
+    clusters[~unknown] = -(-count // size)
+    return clusters
+
+
+def _coarse_inverse(system: knn_graph.System, clusters: Any) -> Any:
+    """Inverse of the system for clusters that move as one, float32; a row and column of zeros for known pixels."""
+    count = int(clusters[system.unknown].max()) + 1
+    matrix = np.zeros((count + 1, count + 1))
+    _gather(system.ends, system.links, system.weights, system.diagonal, clusters, matrix)
+    factor, failed = lapack.dpotrf(matrix[:count, :count], lower=True, clean=True)
+    if failed:
+        raise ValueError("the coarse system is not positive")
+    inverse, _ = lapack.dpotri(factor, lower=True)
+    out = np.zeros((count + 1, count + 1), np.float32)
+    out[:count, :count] = np.tril(inverse) + np.tril(inverse, -1).T
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _let_go(
+    ends: Any, links: Any, weights: Any, degree: Any, known: Any, constraint: Any, f: Any, a: Any
+) -> None:  # fmt: skip
+    """Move known pixels to where their neighbours draw them: at most 1 / (1 + constraint) from their value."""
+    for i in range(len(known)):
+        if known[i]:
+            row, total = constraint * degree[i] * f[i], constraint * degree[i]
+            for e in range(ends[i], ends[i + 1]):
+                row += weights[e] * a[links[e]]
+                total += weights[e]
+            a[i] = row / total
+
+
+@njit(cache=True, nogil=True)
+def _gather(ends: Any, links: Any, weights: Any, diagonal: Any, clusters: Any, matrix: Any) -> None:
+    for i in range(len(diagonal)):
+        c = clusters[i]
+        matrix[c, c] += diagonal[i] * (1 + 1e-7)  # more than what rounding may take from it
+        for e in range(ends[i], ends[i + 1]):
+            matrix[c, clusters[links[e]]] -= weights[e]
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+def _multiply(ends: Any, links: Any, weights: Any, diagonal: Any, p: Any, out: Any) -> Any:
+    """out = (diagonal - weights) p; returns p . out."""
+    total = 0.0
+    for i in range(len(p)):
+        row = np.float32(0)
+        for e in range(ends[i], ends[i + 1]):
+            row += weights[e] * p[links[e]]
+        out[i] = diagonal[i] * p[i] - row
+        total += np.float64(p[i]) * out[i]
+    return total
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+def _correct(coarse: Any, sums: Any, out: Any) -> None:
+    """out = coarse sums."""
+    for c in range(len(sums)):
+        row = np.float32(0)
+        for b in range(len(sums)):
+            row += coarse[c, b] * sums[b]
+        out[c] = row
+
+
+@njit(cache=True, nogil=True)
+def _iterate(
+    ends: Any, links: Any, weights: Any, diagonal: Any, target: Any, degree: Any, clusters: Any, coarse: Any,
+    tolerance: float, maxiter: int, x: Any
+) -> Any:  # fmt: skip
+    """Solve for x from 0; steps taken, maxiter + 1 if they were not enough, -1 if the residual is no number."""
+    r, p, q = target.copy(), np.zeros_like(x), np.zeros_like(x)
+    sums, shift = np.empty(len(coarse), np.float32), np.empty(len(coarse), np.float32)
+    rz = 1.0
+    step = np.float64(0)
+    for count in range(maxiter + 1):
+        norm = 0.0
+        sums[:] = 0
+        for i in range(len(x)):
+            x[i] += step * p[i]
+            r[i] -= step * q[i]
+            share = r[i] / degree[i]
+            norm += share * share
+            sums[clusters[i]] += r[i]
+        if not np.isfinite(norm):
+            return -1
+        if norm < tolerance * tolerance:
+            return count
+        _correct(coarse, sums, shift)
+        before, rz = rz, 0.0
+        for i in range(len(x)):
+            q[i] = r[i] / diagonal[i] + shift[clusters[i]]
+            rz += np.float64(r[i]) * q[i]
+        beta = np.float32(rz / before)
+        for i in range(len(x)):
+            p[i] = q[i] + beta * p[i]
+        step = rz / _multiply(ends, links, weights, diagonal, p, q)
+    return maxiter + 1

@@ -1,0 +1,87 @@
+"""Sixteen numbers at a time: what a loop over sixteen floats means, written so that it is always compiled to vectors.
+
+LLVM turns such loops into vector instructions only where it can prove that arrays do not overlap; asked directly it
+does so for every processor, splitting the sixteen where its registers are shorter. Results do not depend on that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+WIDE = 16
+LANES = ir.VectorType(ir.FloatType(), WIDE)
+I16, I32, I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
+
+
+def _splat(builder: Any, value: Any) -> Any:
+    nothing = ir.Constant(LANES, ir.Undefined)
+    first = builder.insert_element(nothing, value, I32(0))
+    return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(I32, WIDE), [0] * WIDE))
+
+
+def _data(context: Any, builder: Any, kind: Any, array: Any, offset: Any) -> Any:
+    data = context.make_array(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [offset]), LANES.as_pointer())
+
+
+def _bits(builder: Any, mask: Any) -> Any:
+    return builder.zext(builder.bitcast(mask, I16), I64)
+
+
+@intrinsic
+def distances(typing: Any, tiles: Any, offset: Any, p0: Any, p1: Any, p2: Any, p3: Any, p4: Any, reach: Any, out: Any):  # type: ignore[no-untyped-def]
+    """Write the squared distances of (p0 .. p4) to the sixteen points at tiles[offset:offset + 80] to out[:16].
+
+    tiles and out are flat float32 arrays; sixteen first coordinates stand before sixteen second ones. Returns the
+    bits of the points that are at most `reach` away, the first point lowest.
+    """
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        total = None
+        for d in range(5):
+            start = builder.add(args[1], I64(d * WIDE))
+            lanes = builder.load(_data(context, builder, signature.args[0], args[0], start))
+            lanes.align = 4
+            apart = builder.fsub(_splat(builder, args[2 + d]), lanes)
+            square = builder.fmul(apart, apart)
+            total = square if total is None else builder.fadd(total, square)
+        builder.store(total, _data(context, builder, signature.args[8], args[8], I64(0))).align = 4
+        return _bits(builder, builder.fcmp_ordered("<=", total, _splat(builder, args[7])))
+
+    return types.int64(tiles, types.int64, *[types.float32] * 6, out), build
+
+
+@intrinsic
+def within(typing: Any, numbers: Any, offset: Any, limit: Any):  # type: ignore[no-untyped-def]
+    """The bits of those of the sixteen floats at numbers[offset:offset + 16] that are at most `limit`."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        lanes = builder.load(_data(context, builder, signature.args[0], args[0], args[1]))
+        lanes.align = 4
+        return _bits(builder, builder.fcmp_ordered("<=", lanes, _splat(builder, args[2])))
+
+    return types.int64(numbers, types.int64, types.float32), build
+
+
+@intrinsic
+def ones(typing: Any, bits: Any):  # type: ignore[no-untyped-def]
+    """How many bits are set."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.ctpop(args[0])
+
+    return types.int64(types.int64), build
+
+
+@intrinsic
+def lowest(typing: Any, bits: Any):  # type: ignore[no-untyped-def]
+    """Place of the lowest bit that is set; some must be."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), build
