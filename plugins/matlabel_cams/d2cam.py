@@ -37,7 +37,10 @@ class D2Cam(Trained):
         "who classifies masked features: the classifier as it learns (figure 3), or as it stood after the warm-up",
         choices=("live", "frozen"),
     )
-    sees: str = knob("", "stage whose output the generator reads; empty: N1's last (the text); last: what the classifying layer reads")
+    sees: str = knob(
+        "",
+        "stage whose output the generator reads; empty: N1's last (the text); last: what the classifying layer reads",
+    )
     start: str = knob(
         "xavier",
         "first weights of the generator: random (BAS), or the classifying layer's as they are after the warm-up",

@@ -74,7 +74,9 @@ class D2Network(nn.Module):
 
     def _last(self) -> str:
         """The stage that the classifying layer reads."""
-        return [name for half in (self.classifier.lower, self.classifier.upper) for name, _ in half.named_children()][-1]
+        return [name for half in (self.classifier.lower, self.classifier.upper) for name, _ in half.named_children()][
+            -1
+        ]
 
     def _reads(self, sees: str, widths: Mapping[str, int]) -> tuple[str, int]:
         """The stage that the generator reads and its channels."""

@@ -145,6 +145,26 @@ def reduce(graph: Graph, known: Bool[np.ndarray, " n"], f: Float32[np.ndarray, "
     return s
 
 
+def pulled(graph: Graph, pull: Float32[np.ndarray, " n"]) -> tuple[System, Float32[np.ndarray, " n"]]:
+    """The system in which every pixel is drawn to a value p of its own: (D - W + D pull) a = D pull p.
+
+    Args:
+        pull: above 0, in the graph's order, as all of the system is.
+
+    Returns:
+        The system without its target, and D pull, which times p is the target.
+    """
+    held = graph.degree * pull
+    diagonal = np.add.reduceat(np.append(graph.weights, 0), graph.ends[:-1], dtype=np.float32)
+    diagonal[graph.ends[1:] == graph.ends[:-1]] = 0  # a pixel that is nobody's neighbour
+    places = np.arange(len(pull), dtype=np.int32)
+    everywhere = np.ones(len(pull), np.bool_)
+    system = System(
+        places, everywhere, graph.ends, graph.links, graph.weights, diagonal + held, np.zeros_like(held), graph.degree
+    )
+    return system, held
+
+
 @njit(cache=True, nogil=True)
 def _number(ends: Any, links: Any, known: Any, local: Any) -> Any:
     """Number unknown pixels that a known one is linked to over others, and the known ones beside them, in `local`.

@@ -74,18 +74,27 @@ def conjugate_gradients(system: knn_graph.System, tolerance: float, maxiter: int
     Raises:
         ValueError: no convergence, or divergence.
     """
+    return solver(system, maxiter)(system.target, tolerance)
+
+
+def solver(system: knn_graph.System, maxiter: int) -> Callable[[Any, float], Any]:
+    """What solves a system for one target after another: (target, tolerance) -> solution, as `conjugate_gradients`."""
     s = system
     clusters = _clusters(s.unknown)
     coarse = _coarse_inverse(s, clusters)
-    x = np.zeros(len(s.target), np.float32)
-    steps = _iterate(
-        s.ends, s.links, s.weights, s.diagonal, s.target, s.degree, clusters, coarse, tolerance, maxiter, x
-    )
-    if steps > maxiter:
-        raise ValueError(f"Conjugate gradient descent did not converge within {maxiter} iterations")
-    if steps < 0:
-        raise ValueError("conjugate gradients diverged")
-    return x
+
+    def solve(target: Any, tolerance: float) -> Any:
+        x = np.zeros(len(target), np.float32)
+        steps = _iterate(
+            s.ends, s.links, s.weights, s.diagonal, target, s.degree, clusters, coarse, tolerance, maxiter, x
+        )
+        if steps > maxiter:
+            raise ValueError(f"Conjugate gradient descent did not converge within {maxiter} iterations")
+        if steps < 0:
+            raise ValueError("conjugate gradients diverged")
+        return x
+
+    return solve
 
 
 def _clusters(unknown: Any) -> Any:

@@ -1,15 +1,15 @@
 """KNN matting with class scores as a prior in place of a trimap: all labels of an image from one system.
 
-Not of the paper, which cuts its maps at two thresholds and keeps what lies between for the matting to decide. A map that
-is unsure of most of an object leaves little foreground at 0.75, and what a trimap calls certain is certain even where it
-is wrong. Here every pixel has an opinion, as strong as its scores are apart, and the image's KNN graph spreads it
-(docs/d2cam.md has what that brings). These are the random walks with priors of Grady (CVPR 2005, "Multilabel Random
-Walker Image Segmentation Using Prior Models", equation 11) on the graph of KNN matting (Chen, Li, Tang, TPAMI 2013):
+Not of the paper, which cuts its maps at two thresholds and leaves what lies between for the matting to decide. A map
+that is unsure of most of an object leaves little foreground at 0.75, and what a trimap calls certain is certain even
+where it is wrong. Here every pixel has an opinion, as strong as its scores are apart, and the image's KNN graph spreads
+it (docs/d2cam.md). These are the random walks with priors of Grady (CVPR 2005, "Multilabel Random Walker Image
+Segmentation Using Prior Models", equation 11) on the graph of KNN matting (Chen, Li, Tang, TPAMI 2013):
 
     (D - W + weight D C) a_l = weight D C p_l     for each label l, the background among them
 
-with W and D of `matlabel_mattings.knn_graph`, p_l = s_l^sharp / sum_j s_j^sharp of the scores s, and C the difference of
-a pixel's two largest p. The priors sum to 1, so the alphas do.
+with W and D of `matlabel_mattings.knn_graph`, p_l = s_l^sharp / sum_j s_j^sharp of the scores s, and C the difference
+of a pixel's two largest p. The priors sum to 1, so the alphas do.
 """
 
 from __future__ import annotations
@@ -62,9 +62,12 @@ class PriorKnn:
         Raises:
             ContractError: later, for scores that do not fit image and tags. BenchError: no convergence.
         """
-        from matlabel_mattings import knn_graph, knn_native
+        from matlabel_mattings.through_pymatting import compiling
 
-        knn_native.load()
+        with compiling("knn matting"):
+            from matlabel_mattings import knn_graph, knn_native
+
+            knn_native.warm()
 
         def refine(image: Image, tags: Tags, scores: Scores) -> Scores:
             shape = (len(tags) + 1, *image.shape[:2])
@@ -75,10 +78,10 @@ class PriorKnn:
                 return scores
             graph = knn_graph.build(image / 255.0, self.neighbours, self.distance_weights)
             priors, confidence = self._priors(scores.reshape(shape[0], -1)[:, graph.order])
-            system = knn_graph.pulled(graph, self.weight * confidence)
+            system, held = knn_graph.pulled(graph, self.weight * confidence)
             try:
                 solve = knn_native.solver(system, self.maxiter)
-                found = [solve(system.pull * p, self.rtol) for p in priors[1:]]
+                found = [solve(held * p, self.rtol * np.linalg.norm(held * p / graph.degree)) for p in priors[1:]]
             except ValueError as err:
                 remedy = "raise prior_knn.weight, prior_knn.rtol or prior_knn.maxiter"
                 raise BenchError("prior_knn to solve the image", str(err), remedy) from err

@@ -48,7 +48,7 @@ def test_a_heavy_prior_keeps_the_decision_and_a_light_one_follows_the_image() ->
     image, scores = example(2)
     tags = np.array([4], np.uint8)
     heavy = PriorKnn(neighbours=(6, 4), weight=1e4, sharp=1.0).open(None)(image, tags, scores)
-    np.testing.assert_allclose(heavy, scores, atol=1e-3)
+    np.testing.assert_allclose(heavy, scores, atol=5e-3)
     light = PriorKnn(neighbours=(6, 4), weight=1e-3).open(None)(image, tags, scores).argmax(0)
     right = np.broadcast_to(np.arange(13) >= 6, (17, 13))
     assert (light == right).mean() > 0.98 > (scores.argmax(0) == right).mean()
@@ -84,4 +84,6 @@ def test_bad_input_is_told() -> None:
     with pytest.raises(UsageError, match=r"(?s)of one length.*\(20,\) and \(2\.0, 0\.1\)"):
         PriorKnn(neighbours=(20,))
     with pytest.raises(BenchError, match=r"(?s)prior_knn to solve the image.*within 1 iterations.*maxiter"):
-        PriorKnn(neighbours=(6, 4), weight=1e-5, rtol=1e-9, maxiter=1).open(None)(image, np.array([1], np.uint8), scores)
+        PriorKnn(neighbours=(6, 4), weight=1e-5, rtol=1e-9, maxiter=1).open(None)(
+            image, np.array([1], np.uint8), scores
+        )
