@@ -63,11 +63,13 @@ def draw(lines: pd.DataFrame, path: Path) -> None:
     rows = -(-len(names) // COLUMNS)
     figure = Figure(figsize=(WIDTH * COLUMNS, HEIGHT * rows + 0.6), layout="constrained")
     axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    # of each training in all panels, also in those that others have no line in
+    colours = {training: f"C{i % 10}" for i, training in enumerate(lines["training"].unique())}
     for at, name in zip(axes, names, strict=False):
         for training, one in lines[lines["metric"] == name].groupby("training", sort=False):
             one = one.sort_values("step")
             mean = one["value"].rolling(max(1, len(one) // SMOOTH), min_periods=1).mean()
-            at.plot(one["step"], mean, linewidth=1, label=training)
+            at.plot(one["step"], mean, linewidth=1, label=training, color=colours[training])
         at.set_title(name, fontsize=9)
         at.tick_params(labelsize=7)
     for spare in axes[len(names) :]:

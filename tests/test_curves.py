@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import photos
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from matlabel_bench import curves, plan
@@ -55,3 +57,23 @@ def test_lines_of_all_stages_are_gathered_and_drawn(planned: Plan, tmp_path: Pat
     with Image.open(tmp_path / "t.png") as picture:
         assert picture.width == 1260
         assert len(picture.convert("RGB").getcolors(1 << 20) or ()) > 10, "lines and words, not a blank page"
+
+
+def test_a_training_has_one_colour_in_all_panels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also in panels where another training has no line: else the legend names the wrong one."""
+    lines = [("a", "loss"), ("b", "loss"), ("b", "area")]
+    frame = pd.DataFrame(
+        [(t, s, m, float(s)) for t, m in lines for s in (1, 2)], columns=["training", "step", "metric", "value"]
+    )
+    drawn: dict[tuple[str, str], object] = {}
+    plot = Axes.plot
+
+    def note(self: Axes, *values: object, **style: object) -> object:
+        made = plot(self, *values, **style)
+        drawn[str(style["label"]), str(id(self))] = made[0].get_color()
+        return made
+
+    monkeypatch.setattr(Axes, "plot", note)
+    curves.draw(frame, tmp_path / "t.png")
+    of = {name: {colour for (label, _), colour in drawn.items() if label == name} for name in "ab"}
+    assert len(drawn) == 3 and [len(c) for c in of.values()] == [1, 1] and of["a"] != of["b"]
