@@ -71,8 +71,8 @@ class D2Cam(Trained):
 
     @property
     def effort(self) -> tuple[float, float]:
-        """Cost relative to CAM: masked images pass the whole network, for each class, but in one of the readings."""
-        masked = 1.0 if self.gradient == "phi_only" else 8.0
+        """Cost relative to CAM: masked features pass N2 twice for each class, which is heavy where N2 is."""
+        masked = 1.0 if self.gradient == "phi_only" else 8.0 if self.backbone == "resnet50" else 2.0
         return masked + (self.equal > 0), 1.3
 
     @property
