@@ -85,6 +85,8 @@ def solver(system: knn_graph.System, maxiter: int) -> Callable[[Any, float], Any
 
     def solve(target: Any, tolerance: float) -> Any:
         x = np.zeros(len(target), np.float32)
+        if not target.any():
+            return x  # nothing draws any pixel away from 0, and a residual of 0 has no direction
         steps = _iterate(
             s.ends, s.links, s.weights, s.diagonal, target, s.degree, clusters, coarse, tolerance, maxiter, x
         )

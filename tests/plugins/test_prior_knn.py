@@ -69,6 +69,14 @@ def test_thin_and_flat_images(size: tuple[int, int]) -> None:
     np.testing.assert_allclose(got.sum(0), 1, atol=1e-6)
 
 
+def test_a_label_that_no_pixel_leans_to_stays_at_zero() -> None:
+    image, scores = example(3)
+    scores[2] = 0
+    got = PART.open(None)(image, np.array([1, 2], np.uint8), scores / scores.sum(0))
+    assert not got[2].any() and got[1].max() > 0.5
+    np.testing.assert_allclose(got.sum(0), 1, atol=1e-6)
+
+
 def test_without_tags_and_with_too_few_pixels_scores_are_kept() -> None:
     refine = PART.open(None)
     alone = np.ones((1, 5, 5), np.float32)
