@@ -29,7 +29,8 @@ class D2Network(nn.Module):
     Args:
         bias: of a generator that starts at random; 0 starts every map at one half.
         multiple: of the learning rate, for the generator.
-        sees: the stage whose output the generator reads, N1's last or one above; "" for N1's last.
+        sees: the stage whose output the generator reads, N1's last or one above; "" for N1's last, "last" for
+            the one that the classifying layer reads.
         watch: every how many calls `losses` tells what each loss sends to the generator; 0 never.
         classifier: keyword arguments of `Classifier`.
 
@@ -58,9 +59,7 @@ class D2Network(nn.Module):
         nn.init.xavier_uniform_(self.generator.weight)
         nn.init.constant_(self.generator.bias, bias)
         self.weights, self.multiple, self.watch, self.calls = weights, multiple, watch, 0
-        last = [name for half in (self.classifier.lower, self.classifier.upper) for name, _ in half.named_children()][
-            -1
-        ]
+        last = self._last()
         if weights.start == "head" and self.sees != last:
             got = f"sees={self.sees} with start=head"
             raise UsageError("a generator that reads what the classifying layer reads", got, f"set sees={last}")
@@ -74,9 +73,8 @@ class D2Network(nn.Module):
 
     def _last(self) -> str:
         """The stage that the classifying layer reads."""
-        return [name for half in (self.classifier.lower, self.classifier.upper) for name, _ in half.named_children()][
-            -1
-        ]
+        halves = (self.classifier.lower, self.classifier.upper)
+        return [name for half in halves for name, _ in half.named_children()][-1]
 
     def _reads(self, sees: str, widths: Mapping[str, int]) -> tuple[str, int]:
         """The stage that the generator reads and its channels."""
@@ -85,7 +83,7 @@ class D2Network(nn.Module):
         known = [last, *(name for name, _ in self.classifier.upper.named_children() if name != "pool")]
         if sees and sees not in known:
             raise UsageError("sees to name the last stage of N1 or one above it", repr(sees), near(sees, known))
-        if sees not in ("", last) and len(known) <= len(self.classifier.upper):
+        if sees not in ("", last) and hasattr(self.classifier.upper, "pool"):
             raise UsageError("a generator below the pooling", f"sees={sees} with pool", "set pool=false, or sees empty")
         return sees or last, widths[sees or last]
 
