@@ -55,6 +55,11 @@ class Cell:
         return (self.row.matting or self.column.matting) if self.row.cam else None
 
     @property
+    def trimapped(self) -> bool:
+        """Whether its alphas follow a trimap, and with it the paper's rule for labels: background below one half."""
+        return bool(self.matting) and not takes_maps(self.part("matting", str(self.matting)))
+
+    @property
     def refine(self) -> tuple[str, ...]:
         return (*self.row.refine, *self.column.refine) if self.row.cam else ()
 
@@ -72,7 +77,7 @@ class Cell:
         rule: Any = self.column.threshold
         if rule == "protocol":
             usual = "mask-free" if self.column.segment else "oracle"  # no label to learn from may come from masks
-            rule = self.row.threshold or ("fixed" if self.matting else usual)
+            rule = self.row.threshold or ("fixed" if self.trimapped else usual)
         return rule, fixed if rule == "fixed" else None
 
 
@@ -162,6 +167,17 @@ class Chains:
         maps = self.jobs.add("maps", name, cam, split, None, before, images=images)
         if not cell.matting:
             return {"maps": maps}
+        matting = cell.part("matting", cell.matting)
+        known = {"maps": maps} | self._fit(cell, cell.matting, matting)
+        if not takes_maps(matting):
+            known["trimap"] = self._trimap(cell, cam, before, maps, split)
+        elif cell.row.trimap:
+            remedy = "leave trimap out of the row, or take another matting"
+            raise UsageError(f"a matting that takes a trimap, for trimap = {cell.row.trimap!r}", cell.matting, remedy)
+        return {"maps": maps, "alpha": self.jobs.add("alpha", cell.matting, matting, split, None, known)}
+
+    def _trimap(self, cell: Cell, cam: Any, before: Mapping[str, Job], maps: Job, split: Split) -> Job:
+        name, images = str(cell.row.cam), self.splits.images(split)
         inputs, kind = {"maps": maps}, cell.row.trimap if cell.row.trimap == "uncertainty" else "trimap"
         if kind == "uncertainty":
             if getattr(cam, "wants_id", False):
@@ -170,17 +186,17 @@ class Chains:
             inputs["views"] = self.jobs.add("views", name, cam, split, None, before, images=images)
         rule = self.experiment.rule(kind, cell.row, cell.column)
         label = "" if kind == "trimap" else kind
-        trimap = self.jobs.add("trimap", label, rule, split, None, inputs)
-        matting = cell.part("matting", cell.matting)
-        known = {"maps": maps, "trimap": trimap} | self._fit(cell, cell.matting, matting)
-        return {"maps": maps, "alpha": self.jobs.add("alpha", cell.matting, matting, split, None, known)}
+        return self.jobs.add("trimap", label, rule, split, None, inputs)
 
     def _fit(self, cell: Cell, name: str, part: Any) -> dict[str, Job]:
         """The training of a part that learns from images and tags alone."""
         if not getattr(part, "trains", False):
             return {}
         train = self.splits.split(self.experiment.profile.fit_split)
-        return {"fit": self.jobs.add("fit", name, part, train, cell.seed, {}, images=self.splits.images(train))}
+        stem = part.stem() if hasattr(part, "stem") else None
+        before = self._fit(cell, registry.start()[0].name_of(stem), stem) if stem else {}
+        inputs = {"stem": before["fit"]} if before else {}
+        return {"fit": self.jobs.add("fit", name, part, train, cell.seed, inputs, images=self.splits.images(train))}
 
     def _speed(self, cell: Cell, split: Split) -> Job:
         cam = cell.part("cam", str(cell.row.cam))

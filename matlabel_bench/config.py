@@ -34,6 +34,8 @@ class Options:
     dataset: str | None = None
     data_root: str | None = None
     weights: str | None = None
+    split: str | None = None
+    """Scored instead of the profile's, where neither table nor column insists on one."""
     store: Path = Path("bench-store")
     out: Path = Path("bench-out")
     sets: tuple[str, ...] = ()
@@ -125,6 +127,8 @@ def resolve(names: Sequence[str], options: Options) -> Experiment:
     profile = load_profile(options.profile)
     if options.seeds is not None:
         profile = dataclasses.replace(profile, seeds=check_seeds(options.seeds, "--seed"))
+    if options.split is not None:
+        profile = dataclasses.replace(profile, split=options.split)
     dataset_name = options.dataset or profile.dataset
     parts, _ = registry.start()
     sets = parse_sets(options.sets)

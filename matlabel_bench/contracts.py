@@ -74,10 +74,15 @@ def check_inputs(image: Image, trimap: Trimap) -> None:
         )
 
 
-def check_alpha(got: Any, trimap: Trimap, who: str) -> Alpha:
-    """k h w float32 in [0, 1], within TRIMAP_ALLOWANCE of the trimap where that is known."""
+def check_alpha(got: Any, trimap: Trimap | Cams, who: str) -> Alpha:
+    """k h w float32 in [0, 1], within TRIMAP_ALLOWANCE of the trimap where that is known.
+
+    A matting that takes maps in the trimap's place is held to their shape alone.
+    """
     alpha = _shape(got, trimap.shape, "alpha", who, np.float32)
     _range(alpha, 0.0, 1.0, "alpha", who)
+    if trimap.dtype != np.uint8:
+        return alpha
     low = float((1 - alpha[trimap == FOREGROUND]).max(initial=0))
     high = float(alpha[trimap == BACKGROUND].max(initial=0))
     if max(low, high) > TRIMAP_ALLOWANCE:

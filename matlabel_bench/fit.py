@@ -110,7 +110,8 @@ def _train(spec: Mapping[str, Any]) -> None:
     split, given = usable(dataset, spec["split"]), []
     if spec["kind"] in ("refiner", "segmenter"):
         given = [_given(part, split, spec["inputs"], labels=spec["kind"] == "segmenter")]
-    part.fit(split, *given, Path(spec["out"]), int(spec["seed"]))
+    stem = {"stem": Path(spec["inputs"]["stem"])} if spec["inputs"]["stem"] else {}
+    part.fit(split, *given, Path(spec["out"]), int(spec["seed"]), **stem)
 
 
 def _given(part: Any, split: Any, inputs: Mapping[str, Any], labels: bool) -> Mapping[str, Any]:

@@ -29,6 +29,8 @@ class Inputs:
 
     fit: Path | None = None
     """Weights of the part itself."""
+    stem: Path | None = None
+    """Weights of the training that the part's own goes on from."""
     matting: Path | None = None
     """Weights of a matting that is timed together with the maps it starts from."""
     maps: Path | None = None

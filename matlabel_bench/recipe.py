@@ -37,7 +37,7 @@ class Recipe:
     """Of the poly schedule: lr(step) = lr (1 - step / steps)^power."""
     device: str = "cpu"
     amp: bool = False
-    """float16 where that is safe; has an effect on a GPU only."""
+    """Half precision where that is safe and the device is quick at it (see `arithmetic`)."""
     tensorboard: bool = False
     readers: int = 0
     """Processes that read images beside the training; 0 reads in the training process."""
@@ -79,15 +79,21 @@ def ranks() -> tuple[int, int]:
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def mean_over_processes(values: Any) -> Any:
-    """A tensor's mean over the processes of a training: the same in each, as what depends on it must be."""
-    from torch import distributed
+def arithmetic(recipe: Recipe) -> str:
+    """What the network computes in: float32, float16 on a GPU, or bfloat16 on a CPU that has it.
 
-    if not (distributed.is_available() and distributed.is_initialized()):
-        return values
-    total = values.clone()
-    distributed.all_reduce(total)
-    return total / distributed.get_world_size()
+    On other CPUs bfloat16 is emulated, several times slower than float32, and has no place.
+    """
+    if not recipe.amp:
+        return "float32"
+    return "float16" if recipe.device.startswith("cuda") else "bfloat16" if _has_bfloat16() else "float32"
+
+
+def _has_bfloat16() -> bool:
+    import torch
+
+    told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.12 does not tell
+    return bool(told.get("avx512_bf16") or told.get("amx_bf16"))
 
 
 def load(network: Any, out: Path) -> None:
@@ -173,14 +179,14 @@ def check(recipe: Recipe, images: int, world: int) -> None:
 
 
 def claim(out: Path, told: Mapping[str, Any], rank: int) -> None:
-    """Write what is trained here, or find that the same was."""
+    """Write what is trained here, or find that the same was. A training may go on in another arithmetic."""
     path, text = out / ABOUT, json.dumps(told, indent=1, sort_keys=True)
     if not path.is_file():
         if rank == 0:
             write_text(path, text)
-    elif (before := path.read_text()) != text:
-        old, new = json.loads(before), json.loads(text)
-        other = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+        return
+    old, new = json.loads(path.read_text()), json.loads(text)
+    if other := sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k) and k != "arithmetic"):
         raise UsageError(
             f"an empty folder, or one where the same training began, in {out}",
             f"another training ({', '.join(f'{k} {old.get(k)} then, {new.get(k)} now' for k in other[:3])})",

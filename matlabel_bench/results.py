@@ -189,6 +189,7 @@ def command(experiment: Experiment, table: Table) -> str:
     words += ["--dataset", registry.start()[0].name_of(experiment.dataset)]
     words += ["--data-root", "DIR"] if options.data_root else []
     words += ["--weights", Path(options.weights).name] if options.weights else []
+    words += ["--split", options.split] if options.split else []
     words += [w for s in options.sets for w in ("--set", str(record.scrub(s)))]
     words += ["--seed", *map(str, experiment.profile.seeds)]
     return shlex.join(words)

@@ -10,10 +10,15 @@ pymatting and pydensecrf are imported inside `fit` and `open`. Class attributes 
     fit_cost: ClassVar[float]           rough seconds for an image once through a training; default 0.1
     leaves: ClassVar[tuple[float, float]]    rough bytes a training leaves: once, and for an image; default (1e8, 0)
     published_in: ClassVar[str]         the paper, for `bench show`
-    takes: ClassVar[str]                of a refiner: "scores" (default), or "maps", the seed before any threshold
+    takes: ClassVar[str]                of a refiner: "scores" (default), or "maps", the seed before any threshold;
+                                        of a matting: "trimap" (default), or "maps"
     wants_id: ClassVar[bool]            whether the live function gets the image's id last; default False
 
 A method `note(self) -> str`, if there is one, gives a line that is printed under every table with the part.
+
+A CAM generator or matting whose training goes on from another's has a method `stem(self) -> part | None`. That part,
+of a registered class, is trained first, once for all trainings whose stems are equal, and `fit` gets its folder as the
+keyword `stem`; called without it, `fit` trains the stem itself.
 
 `fit(..., out, seed)` writes weights into the folder `out`, which may hold what an interrupted call left there
 (checkpoints, from which it continues). `open(out, ...)` returns the live function; it is called once in each worker.
@@ -80,12 +85,15 @@ class CamGenerator(Protocol):
 
 @runtime_checkable
 class Matting(Protocol):
-    """Alpha from a trimap. All classes of an image arrive together, because they share the image's Laplacian."""
+    """Alpha from a trimap, or (`takes = "maps"`) from the maps, float32 k h w in [0, 1] at the image's size.
+
+    All classes of an image arrive together, because they share the image's Laplacian.
+    """
 
     def fit(self, train: Split, out: Path, seed: int) -> None:
         """Train, or take over weights from a file, if the part `trains`; sees images and tags only."""
 
-    def open(self, out: Path | None) -> Callable[[Image, Trimap], Alpha]:
+    def open(self, out: Path | None) -> Callable[[Image, Trimap | Cams], Alpha]:
         """The live solver. It raises MattingFailed where it cannot solve; within 0.01 of the trimap where known."""
 
 

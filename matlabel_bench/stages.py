@@ -40,7 +40,7 @@ from matlabel_bench.score import Tally, histogram, tally_label, tally_maps
 from matlabel_bench.splits import whole
 from matlabel_bench.timing import seed_seconds
 from matlabel_bench.trimap import make_trimap
-from matlabel_bench.types import Alpha, Label, Sample, Trimap
+from matlabel_bench.types import Alpha, Cams, Label, Sample, Trimap
 from matlabel_bench.uncertainty import spread, uncertain_trimap
 
 
@@ -156,14 +156,16 @@ def _trimap(task: Task, sample: Sample) -> Outcome:
 
 
 def _alpha(task: Task, sample: Sample) -> Outcome:
-    trimap, _ = read_planes(output("trimap", task.inputs.trimap or Path(), sample.id))
-    alpha, failed = _solve(task, sample, trimap)
-    notes: dict[str, Any] = {"classes": len(trimap)} | ({"fallback": failed} if failed else {})
-    write_planes(output("alpha", task.out, sample.id), np.round(alpha * 255).astype(np.uint8), trimap.shape[1:], notes)
+    given: Trimap | Cams = load_maps(task.inputs, sample)
+    if task.inputs.trimap is not None:
+        given = read_planes(output("trimap", task.inputs.trimap, sample.id))[0]
+    alpha, failed = _solve(task, sample, given)
+    notes: dict[str, Any] = {"classes": len(given)} | ({"fallback": failed} if failed else {})
+    write_planes(output("alpha", task.out, sample.id), np.round(alpha * 255).astype(np.uint8), given.shape[1:], notes)
     return Outcome(sample.id, notes)
 
 
-def _solve(task: Task, sample: Sample, trimap: Trimap) -> tuple[Alpha, list[str]]:
+def _solve(task: Task, sample: Sample, given: Trimap | Cams) -> tuple[Alpha, list[str]]:
     """Alphas of all classes, and why the solver gave up on some.
 
     The documented rule: a class that no solver can work on takes its map for its alpha, and the table says so. The
@@ -171,13 +173,13 @@ def _solve(task: Task, sample: Sample, trimap: Trimap) -> tuple[Alpha, list[str]
     """
     live, image = _live(task), sample.read()
     try:
-        return contracts.check_alpha(live(image, trimap), trimap, task.name), []
+        return contracts.check_alpha(live(image, given), given, task.name), []
     except MattingFailed as err:
-        if len(trimap) == 1:
+        if len(given) == 1:
             return load_maps(task.inputs, sample), [err.got]
     maps, failed = load_maps(task.inputs, sample), []
-    for plane in range(len(trimap)):
-        one = trimap[plane : plane + 1]
+    for plane in range(len(given)):
+        one = given[plane : plane + 1]
         try:
             maps[plane] = contracts.check_alpha(live(image, one), one, task.name)[0]
         except MattingFailed as err:

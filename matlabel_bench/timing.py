@@ -53,7 +53,10 @@ def seed_seconds(pipeline: Pipeline, inputs: Inputs, sample: Sample) -> dict[str
         maps = enlarge(cam(image, tags, *more), image.shape[:2])
         if matting is not None:
             with suppress(MattingFailed):  # the map stands in for the alpha; the time was spent all the same
-                matting(image, make_trimap(maps, pipeline.trimap)[0])
+                trimap = (
+                    None if getattr(pipeline.matting, "takes", "") == "maps" else make_trimap(maps, pipeline.trimap)[0]
+                )
+                matting(image, maps if trimap is None else trimap)
         return time.perf_counter() - start
 
     once()

@@ -18,7 +18,6 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from torch.utils.data import DataLoader
 from matlabel_bench import recipe as recipes
 from matlabel_bench.errors import TrainingFailed, UsageError
 from matlabel_bench.metrics import Metrics
-from matlabel_bench.progress import Progress, Tell, report
+from matlabel_bench.progress import Progress, report
 from matlabel_bench.recipe import CHECKPOINT, LOG, WEIGHTS, Order, Recipe, save
 
 
@@ -45,7 +44,6 @@ def run(
     out: Path,
     seed: int,
     about: Mapping[str, Any],
-    tell: Tell | None = None,
 ) -> None:
     """Train `network` in place, or continue what `out` holds; return at once where that is complete.
 
@@ -53,8 +51,6 @@ def run(
         network: a `Trainable` module whose initial weights depend on `seed` alone.
         dataset: `len(dataset)` and `dataset[epoch, index]` -> dict of tensors, depending on nothing else.
         about: what is trained, JSON-ready; kept in training.json and compared when a training continues.
-        tell: called after each step, on rank 0; without it progress is reported in `out`. A training of several stages
-            reports them in the folder of the whole.
 
     Raises:
         UsageError: `out` holds another training, a batch that does not divide, a device that is absent.
@@ -64,11 +60,12 @@ def run(
     recipes.check(recipe, len(dataset), world)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        recipes.claim(out, {**about, "seed": seed, "images": len(dataset)}, rank)
+        told = {**about, "seed": seed, "images": len(dataset), "arithmetic": recipes.arithmetic(recipe)}
+        recipes.claim(out, told, rank)
         if (out / WEIGHTS).is_file():
             return
         with _processes(recipe, world):
-            _train(network, dataset, recipe, out, seed, tell or partial(report, out))
+            _train(network, dataset, recipe, out, seed)
         if rank == 0:
             save(network, out)
             (out / CHECKPOINT).unlink(missing_ok=True)
@@ -77,12 +74,12 @@ def run(
         raise TrainingFailed(f"to write the training into {out}", err.strerror or str(err), remedy) from err
 
 
-def _train(network: Any, dataset: Any, recipe: Recipe, out: Path, seed: int, tell: Tell) -> None:
+def _train(network: Any, dataset: Any, recipe: Recipe, out: Path, seed: int) -> None:
     network = network.to(memory_format=torch.channels_last)  # a third faster on CPUs, and what tensor cores want
     order = Order(len(dataset), recipe, seed)
     pinned = recipe.device != "cpu"
     loader = DataLoader(dataset, order.share, sampler=order, num_workers=recipe.readers, pin_memory=pinned)
-    wrapper = AmpOptimWrapper if _uses_amp(recipe) else OptimWrapper
+    wrapper = WRAPPERS[recipes.arithmetic(recipe)]
     checkpoint = recipes.readable(out / CHECKPOINT)
     total = recipes.total_steps(recipe, len(dataset))
     runner = _Runner(
@@ -98,7 +95,7 @@ def _train(network: Any, dataset: Any, recipe: Recipe, out: Path, seed: int, tel
             "logger": {"type": "LoggerHook", "interval": 1 if recipe.tensorboard else 10},
             "param_scheduler": _Rates(recipe.accumulate),
         },
-        custom_hooks=[_Watch(out, seed, recipe.accumulate, total, tell)],
+        custom_hooks=[_Watch(out, seed, recipe.accumulate, total)],
         resume=checkpoint is not None,
         load_from=checkpoint,
         launcher="none" if order.world == 1 else "pytorch",
@@ -127,10 +124,6 @@ def schedulers(recipe: Recipe, total: int) -> list[dict[str, Any]]:
         return [fall]
     rise = {"type": "LinearLR", "by_epoch": False, "start_factor": 1 / recipe.warmup, "end": recipe.warmup}
     return [rise, fall]
-
-
-def _uses_amp(recipe: Recipe) -> bool:
-    return recipe.amp and recipe.device.startswith("cuda")
 
 
 def _backends(recipe: Recipe) -> list[dict[str, str]]:
@@ -176,6 +169,18 @@ class _Trainee(BaseModel):  # type: ignore[misc]
         """Nothing: the network comes with its weights, pretrained ones among them."""
 
 
+class _BFloat16(OptimWrapper):  # type: ignore[misc]
+    """Half precision on a CPU, which mmengine's own wrapper does not know. bfloat16 needs no scaling of the loss."""
+
+    @contextmanager
+    def optim_context(self, model: BaseModel) -> Iterator[None]:
+        with super().optim_context(model), torch.autocast("cpu", torch.bfloat16):
+            yield
+
+
+WRAPPERS = {"float32": OptimWrapper, "float16": AmpOptimWrapper, "bfloat16": _BFloat16}
+
+
 class _Rates(ParamSchedulerHook):  # type: ignore[misc]
     """Learning rates that change with the steps of the optimizer, not with the batches."""
 
@@ -192,8 +197,8 @@ class _Watch(Hook):  # type: ignore[misc]
 
     priority = "LOWEST"
 
-    def __init__(self, out: Path, seed: int, accumulate: int, total: int, tell: Tell) -> None:
-        self.out, self.seed, self.accumulate, self.total, self.tell = out, seed, accumulate, total, tell
+    def __init__(self, out: Path, seed: int, accumulate: int, total: int) -> None:
+        self.out, self.seed, self.accumulate, self.total = out, seed, accumulate, total
 
     def before_train(self, runner: Runner) -> None:
         if runner.rank == 0:
@@ -218,7 +223,7 @@ class _Watch(Hook):  # type: ignore[misc]
             note = f"epoch {runner.epoch + 1}/{runner.max_epochs}, loss {values.get('loss', 0.0):.3f}"
             rate = max(group["lr"] for group in runner.optim_wrapper.param_groups)
             self.metrics.add(runner.iter + 1, values | {"lr": rate})
-            self.tell(Progress((runner.iter + 1) // self.accumulate, self.total, "step", note))
+            report(self.out, Progress((runner.iter + 1) // self.accumulate, self.total, "step", note))
 
     def after_train_epoch(self, runner: Runner) -> None:
         part = CHECKPOINT + ".part"

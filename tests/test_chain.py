@@ -143,6 +143,37 @@ def test_seeds_train_segmenters_of_their_own_on_the_same_labels(make: Make) -> N
     assert len(only(plan).scores) == len(only(plan).files) == 3
 
 
+# Stems, and mattings without a trimap ---------------------------------------------------------------------------------
+
+
+def test_trainings_that_begin_alike_share_their_stem(make: Make) -> None:
+    """Two parts of one stem train it once; a part's own stem is another."""
+    rows = "".join(
+        f'[[rows]]\nname = "{gain}"\ncam = "stub-onward"\nset = {{ "stub-onward.gain" = {gain} }}\n' for gain in (1, 2)
+    )
+    plan = make(column() + rows)
+    fits = [j for j in plan.jobs.values() if j.stage == "fit"]
+    assert [(j.name, j.seed) for j in fits] == [("stub-trained", 5), ("stub-onward", 5), ("stub-onward", 5)]
+    stem = fits[0]
+    assert all(set(j.inputs) == {"stem"} and j.inputs["stem"] is stem for j in fits[1:])
+    longer = make(column() + rows, sets=("stub-onward.steps_before=4",))
+    assert {j.key for j in longer.jobs.values() if j.stage == "fit"}.isdisjoint(plan.jobs)
+
+
+def test_a_matting_that_takes_maps_has_no_trimap_and_the_threshold_of_maps(make: Make) -> None:
+    soft = '[[rows]]\nname = "soft"\ncam = "stub-cam"\nmatting = "stub-soft"\n'
+    plan = make(column() + soft)
+    assert stages(plan) == {"maps val": 1, "alpha val": 1, "score val": 2}
+    cell = only(plan)
+    assert set(cell.scores[0].inputs["alpha"].inputs) == {"maps"}
+    assert (cell.rule, cell.matting) == ("oracle", "stub-soft")
+    assert only(make(column() + MATTED)).rule == "fixed"
+    free = make(column('threshold = "mask-free"') + soft)
+    assert set(only(free).choosers[0].inputs) == {"maps", "alpha"}
+    with pytest.raises(UsageError, match=r"(?s)a matting that takes a trimap, for trimap = 'uncertainty'.*stub-soft"):
+        make(column() + soft + 'trimap = "uncertainty"\n')
+
+
 # Trained refiners ----------------------------------------------------------------------------------------------------
 
 

@@ -124,6 +124,19 @@ def test_everything_is_measured_and_the_rest_has_a_reason(done: Done) -> None:
     assert done.cells["truth", "network"].supervision == "tags+masks"
 
 
+def test_a_training_goes_on_from_its_stem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """stub-onward takes over what its stem left, and its maps want the steps that the stem has."""
+    photos.write_splits(tmp_path / "photos")
+    monkeypatch.syspath_prepend(str(STUBS))
+    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
+    monkeypatch.chdir(tmp_path)
+    registry.start.cache_clear()
+    table = '[[columns]]\nname = "C"\n[[rows]]\nname = "onward"\ncam = "stub-onward"\n'
+    result = run(photos.experiment(table, photos.SPLITS, out=tmp_path / "out"), lambda line: None)
+    registry.start.cache_clear()
+    assert (result.code, result.cells["t"][0].status) == (0, "measured")
+
+
 def test_a_matting_is_trained_on_images_and_tags_alone(done: Done) -> None:
     assert done.seen("stub-learned") == [{"seed": 5, "tags": TAGS, "given": {}}]
 

@@ -64,6 +64,20 @@ class GoodCam:
 
 
 @dataclass(frozen=True)
+class SoftMatting:
+    """Maps as they come, which must be maps of the image."""
+
+    takes: ClassVar[str] = "maps"
+
+    def open(self, out: Path | None) -> Callable[[Image, Cams], Alpha]:
+        def matte(image: Image, maps: Cams) -> Alpha:
+            assert maps.dtype == np.float32 and maps.shape[1:] == image.shape[:2]
+            return maps.copy()
+
+        return matte
+
+
+@dataclass(frozen=True)
 class GoodRefiner:
     """Scores as they come, or their most likely label."""
 
@@ -172,6 +186,7 @@ def broken(cls: type, kind: str = "matting", **fields: Any) -> dict[str, str]:
     [
         ("matting", GoodMatting, {}),
         ("matting", GoodMatting, {"guess": "0.25"}),
+        ("matting", SoftMatting, {}),
         ("cam", GoodCam, {}),
         ("refiner", GoodRefiner, {}),
         ("refiner", GoodRefiner, {"hard": "yes"}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -277,6 +278,33 @@ def test_a_part_that_wants_the_id_gets_it_last(tmp_path: Path, picture: Path) ->
         ):
             assert do(job, sample).error is None
     assert asked == [("ç/1",)] * 3 + [()] * 3
+
+
+@dataclass(frozen=True)
+class Squared:
+    """A matting that takes maps: their squares, some planes of them, or too much."""
+
+    planes: int = 2
+    more: float = 0.0
+    takes = "maps"
+
+    def open(self, out: Path | None) -> Any:
+        return lambda image, maps: maps[: self.planes] ** 2 + np.float32(self.more)
+
+
+def test_a_matting_that_takes_maps_gets_them_at_the_images_size(tmp_path: Path, picture: Path) -> None:
+    sample = Sample("a", picture, (1, 2))
+    walk(tmp_path, sample, half)
+    maps = tmp_path / "maps"
+    job = task("alpha", tmp_path, part=Squared(), maps=maps, out=tmp_path)
+    assert do(job, sample).error is None
+    alpha, notes = read_planes(output("alpha", tmp_path, "a"))
+    want = load_maps(Inputs(maps=maps), sample) ** 2
+    np.testing.assert_allclose(alpha / 255, want, atol=0.5 / 255 + 1e-6)
+    assert notes == {"classes": 2, "planes": 2}
+    for part, words in ((Squared(planes=1), "2 x 20 x 24"), (Squared(more=1.0), r"in \[0.0, 1.0\]")):
+        error = do(task("alpha", tmp_path, part=part, maps=maps, out=tmp_path), sample).error
+        assert error is not None and re.search(words, error[0])
 
 
 def test_a_refiner_that_takes_maps_gets_them_before_any_threshold(tmp_path: Path, picture: Path) -> None:

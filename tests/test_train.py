@@ -132,7 +132,7 @@ def test_what_it_leaves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     progress = look(tmp_path)
     assert progress is not None and (progress.done, progress.total) == (6, 6) and "loss" in progress.note
     told = json.loads((tmp_path / "training.json").read_text())
-    assert told == {"part": "toy", "seed": 0, "images": 10}
+    assert told == {"part": "toy", "seed": 0, "images": 10, "arithmetic": "float32"}
     lines = next((tmp_path / "log").glob("*/vis_data/scalars.json")).read_text().splitlines()
     assert {"loss", "loss_square", "largest", "lr"} <= json.loads(lines[0]).keys()
     assert "loss_square" in next((tmp_path / "log").glob("*/*.log")).read_text()

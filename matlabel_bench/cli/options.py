@@ -30,6 +30,9 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="a field of a part, e.g. trimap.fg=0.6; repeatable (`bench show PART`)",
     )  # fmt: skip
     what.add_argument(
+        "--split", metavar="NAME", help="score another split than the profile's: val, train:2/2 (its second half)"
+    )
+    what.add_argument(
         "--seed", nargs="+", action="extend", type=int, dest="seeds", metavar="N", help="one or more seeds"
     )
     where = parser.add_argument_group("where")
@@ -58,10 +61,19 @@ def to_options(args: argparse.Namespace) -> Options:
             raise UsageError(f"--{name} of at least 1", str(getattr(args, name)), f"choose --{name} >= 1")
     if args.seeds and len(set(args.seeds)) < len(args.seeds):
         raise UsageError("each seed once", " ".join(map(str, args.seeds)), "name every seed only once")
-    same: dict[str, Any] = {
-        name: getattr(args, name)
-        for name in ("profile", "dataset", "data_root", "weights", "out", "device", "workers", "processes", "scheduler")
-    }
+    names = (
+        "profile",
+        "dataset",
+        "data_root",
+        "weights",
+        "split",
+        "out",
+        "device",
+        "workers",
+        "processes",
+        "scheduler",
+    )
+    same: dict[str, Any] = {name: getattr(args, name) for name in names}
     return Options(
         store=store_folder(args.store), sets=tuple(args.sets), seeds=tuple(args.seeds) if args.seeds else None, **same
     )

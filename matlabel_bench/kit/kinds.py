@@ -37,12 +37,13 @@ def cam(trial: Trial, part: Any, folder: Path) -> None:
 
 
 def matting(trial: Trial, part: Any, folder: Path) -> None:
-    """Alpha for one and two planes; for trimaps that leave nothing to solve, alpha or MattingFailed."""
+    """Alpha for one and two planes; for trimaps (or maps) that leave nothing to solve, alpha or MattingFailed."""
+    takes_maps = getattr(part, "takes", "trimap") == "maps"
     cases = []
     for (h, w), tags in zip(scenes.SIZES, TAGS, strict=False):
-        image, trimap = scenes.image(h, w, tags), scenes.trimap(h, w, tags)
-        cases.append(_matting_case(f"alpha of a {h}x{w} image with {_count(tags)}", image, trimap, False))
-    for name, trimap in _odd_trimaps():
+        image, given = scenes.image(h, w, tags), (scenes.maps if takes_maps else scenes.trimap)(h, w, tags)
+        cases.append(_matting_case(f"alpha of a {h}x{w} image with {_count(tags)}", image, given, False))
+    for name, trimap in _odd_maps() if takes_maps else _odd_trimaps():
         _, h, w = trimap.shape
         image = scenes.image(h, w, ())
         cases.append(_matting_case(f"alpha or MattingFailed for {name}", image, trimap, True))
@@ -147,9 +148,22 @@ def _fit_on(part: Any, train: Split, given: Mapping[str, np.ndarray], out: Path,
     part.fit(train, given, out, seed)
 
 
-def _matting_case(name: str, image: np.ndarray, trimap: np.ndarray, may_fail: bool) -> Case:
-    check = partial(contracts.check_alpha, trimap=trimap, who="the part")
-    return Case(name, (image, trimap), check, may_fail)
+def _matting_case(name: str, image: np.ndarray, given: np.ndarray, may_fail: bool) -> Case:
+    check = partial(contracts.check_alpha, trimap=given, who="the part")
+    return Case(name, (image, given), check, may_fail)
+
+
+def _odd_maps() -> list[tuple[str, np.ndarray]]:
+    h, w = 33, 47
+    usual = scenes.maps(h, w, (1,))
+    return [
+        ("no plane at all", np.zeros((0, h, w), np.float32)),
+        ("a map of zeros", np.zeros_like(usual)),
+        ("a map of ones", np.ones_like(usual)),
+        ("one good map and one of zeros", np.concatenate([usual, np.zeros_like(usual)])),
+        ("an image one pixel wide", np.linspace(0, 1, 40, dtype=np.float32).reshape(1, 40, 1)),
+        ("an image of one pixel", np.ones((1, 1, 1), np.float32)),
+    ]
 
 
 def _odd_trimaps() -> list[tuple[str, np.ndarray]]:

@@ -79,7 +79,7 @@ class Classifier(nn.Module):
 
     def losses(self, images: torch.Tensor, tags: torch.Tensor, epoch: torch.Tensor) -> dict[str, torch.Tensor]:
         """Multi-label soft-margin loss; `tags` b N of 0 and 1."""
-        logits = self.logits(self.features(images))
+        logits = self.logits(self.features(images)).float()
         return {"loss_cls": functional.multilabel_soft_margin_loss(logits, tags)}
 
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:

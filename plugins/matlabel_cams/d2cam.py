@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from matlabel_bench.errors import UsageError
 from matlabel_bench.fields import knob
 from matlabel_bench.types import Cams, Image, Split, Tags
-from matlabel_cams.trained import Trained, classes_in
+from matlabel_cams.cam import Cam
+from matlabel_cams.trained import NEXT_SEED, Trained, classes_in
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,14 @@ class D2Cam(Trained):
 
     stride: int = knob(8, "pixels of the input a cell of the feature map covers (paper: 8)", choices=(8, 16))
     cut: str = knob("stem", "last stage that is not trained; none trains all (as ReCAM: stem)")
-    epochs: int = knob(8, "times each image is seen (paper: 8 on VOC, 12 on COCO)", low=1)
+    epochs: int = knob(8, "times each image is seen, after the warm-up (paper: 8 on VOC, 12 on COCO)", low=1)
     lr: float = knob(6e-3, "learning rate of the backbone at the first step (paper)", low=0)
     generator_multiple: float = knob(10.0, "learning rate of the generator, relative to lr (BAS)", low=0)
     pool: bool = knob(False, "halve the feature map before N2 by max-pooling (BAS); a quarter of the cost")
     bias: float = knob(0.0, "the generator's first bias; 0: every map begins at one half")
-    warmup: int = knob(0, "first epochs in which only the classifier learns", low=0)
+    warmup: int = knob(0, "epochs of a CAM classifier that learns first; trained once for all that begin alike", low=0)
+    warmup_lr: float = knob(0.0, "learning rate of the warm-up's first step; 0: as lr", low=0)
+    ramp: int = knob(0, "batches over which the losses of the maps grow to their weight", low=0)
     judge: str = knob(
         "live",
         "who classifies masked features: the classifier as it learns (figure 3), or as it stood after the warm-up",
@@ -69,6 +73,11 @@ class D2Cam(Trained):
     watch: int = knob(10, "log, every so many steps, what each loss sends to the generator; 0 never", low=0, key="none")
     normalise: str = knob("max", "divide each map by its maximum, or leave it", choices=("max", "none"))
 
+    def __post_init__(self) -> None:
+        if (self.judge == "frozen" or self.start == "head") and not self.warmup:
+            remedy = "set warmup to the epochs in which the classifier learns alone"
+            raise UsageError("a classifier that has learned, for judge=frozen or start=head", "warmup=0", remedy)
+
     @property
     def effort(self) -> tuple[float, float]:
         """Cost relative to CAM: masked features pass N2 twice for each class, which is heavy where N2 is."""
@@ -81,12 +90,28 @@ class D2Cam(Trained):
         once, image = super().leaves
         return once * (2 if self.judge == "frozen" else 1), image
 
-    def fit(self, train: Split, out: Path, seed: int) -> None:
-        """Train classifier and generator together. Raises UsageError (weights, fields) and TrainingFailed."""
+    def stem(self) -> Cam | None:
+        """The training that this one goes on from: of the classifier alone. None without a warm-up."""
+        if not self.warmup:
+            return None
+        shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(Cam)}
+        return Cam(**shared | {"epochs": self.warmup, "lr": self.warmup_lr or self.lr})
+
+    def fit(self, train: Split, out: Path, seed: int, stem: Path | None = None) -> None:
+        """Train classifier and generator together. Raises UsageError (weights, fields) and TrainingFailed.
+
+        `stem` holds the finished training of `self.stem()`; without it, that is trained in `out / "stem"`.
+        """
+        from matlabel_bench.recipe import load
         from matlabel_cams.classifier import backbone_with_weights
 
+        stem = stem or self.begun(train, out, seed)
         backbone = backbone_with_weights(self.backbone, self.stride, self.weights, seed)
-        self.train(self._network(backbone, len(train.classes)), backbone, train, out, seed)
+        network = self._network(backbone, len(train.classes))
+        if stem is not None:
+            load(network.classifier, stem)
+            network.begin(self.crops(backbone, train, seed))
+        self.train(network, backbone, train, out, seed + NEXT_SEED if stem else seed)
 
     def open(self, out: Path) -> Callable[[Image, Tags], Cams]:
         """The live generator. Raises UsageError where `out` holds no weights of this part."""

@@ -29,7 +29,7 @@ class Weights:
     judge: str
     start: str
     equal: float
-    warmup: int
+    ramp: int
 
 
 def decoupling(ce_fg: torch.Tensor, ce_bg: torch.Tensor, beta: float, margin: float) -> torch.Tensor:

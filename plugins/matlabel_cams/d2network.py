@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn import functional
 
 from matlabel_bench.errors import UsageError, near
-from matlabel_bench.recipe import mean_over_processes
 from matlabel_cams import d2losses
 from matlabel_cams.backbones import Backbone
 from matlabel_cams.classifier import Classifier
@@ -19,8 +18,10 @@ from matlabel_cams.d2losses import Weights
 
 SHARP, LEVEL = 6.0, 0.35
 """A generator that starts at the classifier's head gives sigmoid(SHARP (CAM / peak - LEVEL))."""
-MEMORY = 0.95
-"""Share of a class's mean peak that a batch with the class leaves as it was."""
+LOOKS = 640
+"""Training images at which it looks for the mean peak of each class."""
+LOSSES = ("loss_d2", "loss_ma", "loss_oe", "loss_eq")
+"""Of the maps; the classifier's own is loss_cls."""
 
 
 class D2Network(nn.Module):
@@ -38,8 +39,8 @@ class D2Network(nn.Module):
         UsageError: a stage that the generator cannot read, or that the head's weights do not fit.
     """
 
-    begun: torch.Tensor
-    peaks: torch.Tensor
+    batches: torch.Tensor
+    """Seen so far."""
 
     def __init__(
         self,
@@ -63,13 +64,9 @@ class D2Network(nn.Module):
         if weights.start == "head" and self.sees != last:
             got = f"sees={self.sees} with start=head"
             raise UsageError("a generator that reads what the classifying layer reads", got, f"set sees={last}")
-        if (weights.judge == "frozen" or weights.start == "head") and not weights.warmup:
-            remedy = "set warmup to the epochs in which the classifier learns alone"
-            raise UsageError("a classifier that has learned, for judge=frozen or start=head", "warmup=0", remedy)
         if weights.judge == "frozen":
             self.judge = copy.deepcopy(self.classifier).requires_grad_(False)
-        self.register_buffer("begun", torch.zeros((), dtype=torch.uint8))
-        self.register_buffer("peaks", torch.zeros(classes))
+        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
 
     def _last(self) -> str:
         """The stage that the classifying layer reads."""
@@ -90,7 +87,7 @@ class D2Network(nn.Module):
     def maps(self, images: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
         """M_fg of the classes `tags` (0-based): b k gh gw in [0, 1]."""
         features = self.classifier.features(images)
-        return self.generator(self._above(features)[1])[:, tags].sigmoid()
+        return self._drawn(self._above(features)[1])[:, tags]
 
     def losses(self, images: torch.Tensor, tags: torch.Tensor, epoch: torch.Tensor) -> dict[str, torch.Tensor]:
         """The losses, weighted, and what tells whether the maps live: areas, cross-entropies, open hinges."""
@@ -98,22 +95,23 @@ class D2Network(nn.Module):
         features = self.classifier.trained(below)
         top, seen = self._above(features)
         logits = self.classifier.head(top.mean((2, 3), keepdim=True)).flatten(1)
-        told = {"loss_cls": functional.multilabel_soft_margin_loss(logits, tags)}
+        told = {"loss_cls": functional.multilabel_soft_margin_loss(logits.float(), tags)}
         pairs = tags.nonzero()
-        if int(epoch[0]) < self.weights.warmup:
-            self._note_peaks(top, tags)
-            return told
-        if not self.begun:
-            self._note_peaks(top, tags)
-            self._begin()
+        self.batches += 1
         if not len(pairs):
             return told
         owners, classes, count = pairs[:, 0], pairs[:, 1], len(tags)
-        maps = self.generator(seen.detach() if self.weights.gradient == "phi_only" else seen).sigmoid()[owners, classes]
+        maps = self._drawn(seen.detach() if self.weights.gradient == "phi_only" else seen)[owners, classes]
         told |= self._map_losses(self._judged(below, features), maps, seen, owners, classes, count)
         if self.weights.equal:
             told["loss_eq"] = self.weights.equal * self._inequality(images, maps, owners, classes)
+        grown = min(1.0, int(self.batches) / max(1, self.weights.ramp))
+        told |= {name: grown * loss for name, loss in told.items() if name in LOSSES}
         return told | self._pull(told)
+
+    def _drawn(self, seen: torch.Tensor) -> torch.Tensor:
+        """M_fg of all classes: b N gh gw; float32 under half precision too, for the sums over maps."""
+        return self.generator(seen).float().sigmoid()
 
     def _above(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The last feature map, and the one that the generator reads."""
@@ -153,7 +151,7 @@ class D2Network(nn.Module):
         w = self.weights
         judged = maps  # what equation 5 sees, and whether it reaches the features
         if w.gradient == "literal":
-            judged = self.generator(seen.detach()).sigmoid()[owners, classes]
+            judged = self._drawn(seen.detach())[owners, classes]
         ce_fg, ce_bg = self._cross_entropies(still, judged, owners, classes)
         hinge = d2losses.decoupling(ce_fg, ce_bg, w.beta, w.hinge)
         shares = d2losses.area(maps)
@@ -194,31 +192,33 @@ class D2Network(nn.Module):
         small = functional.interpolate(images, scale_factor=factor, mode="bilinear", align_corners=False)
         seen = self._above(self.classifier.features(small))[1]
         seen = seen.detach() if self.weights.gradient == "phi_only" else seen
-        again = self.generator(seen).sigmoid()[owners, classes]
+        again = self._drawn(seen)[owners, classes]
         return (again - d2losses.smaller(maps, factor, again.shape[1:])).abs().mean()
 
-    def _note_peaks(self, top: torch.Tensor, tags: torch.Tensor) -> None:
-        """Keep the mean, over batches, of the largest activation of each class that is present."""
-        if self.weights.start != "head":
-            return
-        with torch.no_grad():
-            highest = self.classifier.head(top).float().amax((2, 3)) * tags
-            number = tags.sum(0)
-            mean = highest.sum(0) / number.clamp(min=1)
-            known = torch.where(self.peaks > 0, MEMORY * self.peaks + (1 - MEMORY) * mean, mean)
-            self.peaks.copy_(torch.where(number > 0, known, self.peaks))
+    def begin(self, images: Any) -> None:
+        """Go on from a classifier that has learned: it becomes the judge, its head the generator's start.
 
-    def _begin(self) -> None:
-        """The warm-up is over: the classifier as it stands becomes the judge, its head the generator's start."""
+        Args:
+            images: what it has learned from, `Crops` or the like.
+        """
         if self.weights.judge == "frozen":
             self.judge.load_state_dict(self.classifier.state_dict())
         if self.weights.start == "head":
-            peaks = mean_over_processes(self.peaks).clamp(min=1e-3)
+            peaks = self._peaks(images).clamp(min=1e-3)
             with torch.no_grad():
                 self.generator.weight.zero_()
                 self.generator.weight[:, :, 1, 1] = self.classifier.head.weight[:, :, 0, 0] * (SHARP / peaks)[:, None]
                 self.generator.bias.fill_(-SHARP * LEVEL)
-        self.begun.fill_(1)
+
+    @torch.no_grad()
+    def _peaks(self, images: Any) -> torch.Tensor:
+        """The mean largest activation of each class over images that have it, some `LOOKS` of all: N."""
+        classifier, total, number = self.classifier.eval(), 0.0, 0.0
+        for index in range(0, len(images), max(1, len(images) // LOOKS)):
+            one = images[0, index]
+            highest = classifier.head(classifier.upper(classifier.features(one["images"][None]))).amax((2, 3))[0]
+            total, number = total + highest * one["tags"], number + one["tags"]
+        return torch.as_tensor(total) / torch.as_tensor(number).clamp(min=1)
 
     def _pull(self, told: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Length of the gradient that each loss sends to the generator's weights, every `watch` calls."""
@@ -227,7 +227,7 @@ class D2Network(nn.Module):
             return {}
         found = {}
         for name, loss in told.items():
-            if name.startswith("loss") and name != "loss_cls":
+            if name in LOSSES:
                 (gradient,) = torch.autograd.grad(loss, self.generator.weight, retain_graph=True)
                 found[name.replace("loss", "pull")] = gradient.norm().detach()
         return found

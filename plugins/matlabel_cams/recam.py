@@ -16,17 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from matlabel_bench.fields import knob
-from matlabel_bench.progress import Progress, report
 from matlabel_bench.types import Cams, Image, Split, Tags
-from matlabel_cams.trained import Trained, classes_in
+from matlabel_cams.cam import Cam
+from matlabel_cams.trained import NEXT_SEED, Trained, classes_in
 
 if TYPE_CHECKING:
     from matlabel_bench.recipe import Recipe
-
-FIRST = "stage1"
-"""The folder, within the training's, of the first stage."""
-NEXT_SEED = 1_000_003
-"""What the second stage adds to the seed, so that it does not see the first one's crops again."""
 
 
 @dataclass(frozen=True)
@@ -53,29 +48,25 @@ class ReCam(Trained):
 
     @property
     def effort(self) -> tuple[float, float]:
-        """Cost relative to CAM: both stages, for each time of the first."""
-        return 1 + 1.1 * self.recam_epochs / self.epochs, 1.0
+        """Cost relative to CAM, of the second stage for each time of the first."""
+        return 1.1 * self.recam_epochs / self.epochs, 1.0
 
-    @property
-    def leaves(self) -> tuple[float, float]:
-        """Bytes that a training leaves: the weights of both stages."""
-        return 2 * super().leaves[0], 0.0
+    def stem(self) -> Cam:
+        """The first stage: the training of a classifier."""
+        return Cam(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Cam)})
 
-    def fit(self, train: Split, out: Path, seed: int) -> None:
-        """Train the classifier, then both together. Raises UsageError (weights, fields) and TrainingFailed."""
-        from matlabel_bench.recipe import WEIGHTS, load
+    def fit(self, train: Split, out: Path, seed: int, stem: Path | None = None) -> None:
+        """Train both classifiers together. Raises UsageError (weights, fields) and TrainingFailed.
+
+        `stem` holds the finished training of `self.stem()`; without it, that is trained in `out / "stem"`.
+        """
+        from matlabel_bench.recipe import load
         from matlabel_cams.classifier import backbone_with_weights
 
+        stem = stem or self.begun(train, out, seed)
         backbone = backbone_with_weights(self.backbone, self.stride, self.weights, seed)
-        network, first = self._network(backbone, len(train.classes)), out / FIRST
-        trained = (first / WEIGHTS).is_file()
-
-        def tell(progress: Progress) -> None:
-            report(out, dataclasses.replace(progress, note=f"stage 1 of 2, {progress.note}"))
-
-        self.train(network.classifier, backbone, train, first, seed, tell=tell)
-        if trained:  # else the network holds what was just learned
-            load(network.classifier, first)
+        network = self._network(backbone, len(train.classes))
+        load(network.classifier, stem)
         self.train(network, backbone, train, out, seed + NEXT_SEED, self._second())
 
     def open(self, out: Path) -> Callable[[Image, Tags], Cams]:

@@ -60,7 +60,7 @@ class ReCamNetwork(nn.Module):
         """
         features = self.features(images)
         logits = self.classifier.head(features.mean((2, 3), keepdim=True)).flatten(1)
-        loss = functional.multilabel_soft_margin_loss(logits, tags)
+        loss = functional.multilabel_soft_margin_loss(logits.float(), tags)
         owner, classes = tags.nonzero(as_tuple=True)
         with torch.autocast(features.device.type, enabled=False):  # sums over space outgrow float16
             vectors = self.pooled(features.float())[owner, classes]

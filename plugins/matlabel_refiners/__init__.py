@@ -6,7 +6,6 @@ from matlabel_bench.registry import Registry
 from matlabel_bench.spec import hookimpl
 from matlabel_refiners.crf import Crf
 from matlabel_refiners.irn import Irn
-from matlabel_refiners.prior_knn import PriorKnn
 from matlabel_refiners.saliency import Saliency
 
 
@@ -15,5 +14,4 @@ def matlabel_register(registry: Registry) -> None:
     """Register the refiners of this package."""
     registry.add("refiner", "crf", Crf)
     registry.add("refiner", "irn", Irn)
-    registry.add("refiner", "prior_knn", PriorKnn)
     registry.add("refiner", "saliency", Saliency)

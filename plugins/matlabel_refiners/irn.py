@@ -35,7 +35,7 @@ MINING = 0.5
 class Irn:
     """IRN's random walk between class boundaries, from maps or alphas to a label."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     supervision: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = True
     takes: ClassVar[str] = "maps"
@@ -61,7 +61,7 @@ class Irn:
     beta: float = knob(10.0, "power of the affinities in the walk", low=0.1, key="open")
     exp_times: int = knob(8, "the walk has 2^exp_times steps", low=0, high=14, key="open")
     threshold: float = knob(0.25, "background below this share of the greatest value", low=0, high=1, key="open")
-    amp: bool = knob(True, "float16 arithmetic in training, on a GPU only")
+    amp: bool = knob(True, "half precision in training: float16 on a GPU, bfloat16 on a CPU that has it")
     device: str = knob("cpu", "where the network runs: cpu, cuda or cuda:N", key="none")
     readers: int = knob(0, "processes that read images beside a training", low=0, key="none")
     tensorboard: bool = knob(False, "write TensorBoard events beside the JSON log", key="none")

@@ -75,7 +75,7 @@ class DeepLabV2:
         choices=("raw", "upstream"),
         key="open",
     )
-    amp: bool = knob(False, "float16 arithmetic in training, on a GPU only")
+    amp: bool = knob(False, "half precision in training: float16 on a GPU, bfloat16 on a CPU that has it")
     device: str = knob("cpu", "where the network runs: cpu, cuda or cuda:N", key="none")
     readers: int = knob(0, "processes that read images beside a training", low=0, key="none")
     tensorboard: bool = knob(False, "write TensorBoard events beside the JSON log", key="none")

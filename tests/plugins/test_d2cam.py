@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from matlabel_bench.recipe import WEIGHTS
 from matlabel_bench.types import Split
 from matlabel_cams import d2losses
 from matlabel_cams.backbones import make
+from matlabel_cams.cam import Cam
 from matlabel_cams.d2cam import D2Cam
 from matlabel_cams.d2losses import Weights
 from matlabel_cams.d2network import D2Network
@@ -37,7 +39,7 @@ PAPER = Weights(
     judge="live",
     start="xavier",
     equal=0.0,
-    warmup=0,
+    ramp=0,
 )
 TAGS = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
 EPOCH = torch.tensor([0, 0, 0])
@@ -180,11 +182,18 @@ def test_every_map_begins_near_one_half() -> None:
     assert maps.shape == (3, 2, 4, 4) and torch.equal(maps, torch.full_like(maps, 0.5))
 
 
-def test_warm_up_and_untagged_batches_train_the_classifier_alone() -> None:
-    warm = network(replace(PAPER, warmup=2))
-    assert set(warm.losses(images(), TAGS, torch.tensor([1, 1, 1]))) == {"loss_cls"}
-    assert "loss_d2" in warm.losses(images(), TAGS, torch.tensor([2, 2, 2]))
+def test_untagged_batches_train_the_classifier_alone() -> None:
     assert set(network().losses(images(), torch.zeros(3, 3), EPOCH)) == {"loss_cls"}
+
+
+def test_losses_of_maps_grow_to_their_weight_over_the_ramp() -> None:
+    """The n-th batch has n / ramp of them; the classifier's loss is whole from the first."""
+    full, net = network().losses(images(), TAGS, EPOCH), network(replace(PAPER, ramp=4))
+    for share in (0.25, 0.5, 0.75, 1.0, 1.0):
+        told = net.losses(images(), TAGS, EPOCH)
+        torch.testing.assert_close(told["loss_cls"], full["loss_cls"])
+        for name in ("loss_d2", "loss_ma", "loss_oe"):
+            torch.testing.assert_close(told[name], share * full[name])
 
 
 def test_pool_halves_the_map_before_n2() -> None:
@@ -203,12 +212,19 @@ def test_groups_hold_every_parameter_once() -> None:
 
 # Readings and extensions of it: who judges, what the generator reads, where it starts, margins, equivariance.
 
-LATE = replace(PAPER, warmup=1)
-WARM, AFTER = torch.tensor([0, 0, 0]), torch.tensor([1, 1, 1])
-
 
 def reading(**changes: Any) -> D2Network:
-    return network(replace(LATE, **changes), sees="layer4").train()
+    return network(replace(PAPER, **changes), sees="layer4").train()
+
+
+class Few:
+    """Training images without random crops: `images()` and TAGS, one by one."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, at: tuple[int, int]) -> dict[str, torch.Tensor]:
+        return {"images": images()[at[1]], "tags": TAGS[at[1]]}
 
 
 def test_the_generator_may_read_a_stage_of_n2() -> None:
@@ -216,7 +232,7 @@ def test_the_generator_may_read_a_stage_of_n2() -> None:
     features = net.classifier.features(images())
     want = net.generator(net.classifier.upper.layer4(features)).sigmoid()[:, [0, 2]]
     torch.testing.assert_close(net.maps(images(), torch.tensor([0, 2])), want)
-    net.losses(images(), TAGS, AFTER)["loss_ma"].backward()
+    net.losses(images(), TAGS, EPOCH)["loss_ma"].backward()
     assert any(p.grad is not None and p.grad.any() for p in net.classifier.upper.parameters())
 
 
@@ -226,45 +242,48 @@ def test_the_generator_may_read_a_stage_of_n2() -> None:
         ({}, {"sees": "layer2"}, r"sees to name the last stage of N1 or one above it.*'layer2'"),
         ({}, {"sees": "layer4", "pool": True}, "a generator below the pooling"),
         ({"start": "head"}, {}, r"reads what the classifying layer reads.*sees=layer3.*set sees=layer4"),
-        ({"judge": "frozen", "warmup": 0}, {}, r"a classifier that has learned.*warmup=0"),
     ],
 )
 def test_readings_that_cannot_be_are_told(changes: dict[str, Any], extra: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=f"(?s){words}"):
-        network(replace(LATE, **changes), **extra)
+        network(replace(PAPER, **changes), **extra)
 
 
 def test_a_generator_that_starts_at_the_head_gives_cams_over_their_mean_peak() -> None:
     net = reading(start="head")
-    net.losses(images(), TAGS, WARM)
     cams = net.classifier.head(net.classifier.upper(net.classifier.features(images())))
-    peaks = torch.stack([cams[0, 0].max(), cams[1, 1].max(), cams[0, 2].max()])  # one image a class: the mean is itself
-    assert (peaks > 0).all(), "the example needs live CAMs"
-    net.losses(images(), TAGS, AFTER)
+    assert (cams.amax((2, 3))[TAGS.bool()] > 0).all(), "the example needs live CAMs"
+    peaks = (cams.amax((2, 3)) * TAGS).sum(0)  # one image a class
+    net.begin(Few())
     want = (6 * (cams / peaks[:, None, None] - 0.35)).sigmoid()
     torch.testing.assert_close(net.maps(images(), torch.arange(3)), want, atol=1e-5, rtol=1e-4)
 
 
-def test_peaks_are_running_means_over_the_batches_with_the_class() -> None:
+def test_a_peak_is_the_mean_over_images_with_the_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "TAGS", torch.tensor([[1.0, 0, 0], [1, 1, 0], [0, 1, 0]]))
     net = reading(start="head")
-    with torch.no_grad():
-        first = net.classifier.head(net.classifier.upper(net.classifier.features(images()))).amax((2, 3))
-        second = net.classifier.head(net.classifier.upper(net.classifier.features(2 * images()))).amax((2, 3))
-    net.losses(images(), TAGS, WARM)
-    one_class = torch.tensor([[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
-    net.losses(2 * images(), one_class, WARM)
-    want = torch.stack([0.95 * first[0, 0] + 0.05 * second[:2, 0].mean(), first[1, 1], first[0, 2]])
-    torch.testing.assert_close(net.peaks, want)
+    highest = net.classifier.head(net.classifier.upper(net.classifier.features(images()))).amax((2, 3))
+    want = torch.stack([highest[:2, 0].mean(), highest[1:, 1].mean(), torch.tensor(0.0)])
+    torch.testing.assert_close(net._peaks(Few()), want)
+
+
+@pytest.mark.parametrize("change", [{"judge": "frozen"}, {"start": "head", "sees": "last"}])
+def test_what_needs_a_warm_up_says_so(change: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"(?s)a classifier that has learned.*warmup=0"):
+        D2Cam(**change)
 
 
 def test_a_frozen_judge_is_the_classifier_after_the_warm_up_and_stays_so() -> None:
     net = reading(judge="frozen", gradient="bas")
+    with torch.no_grad():
+        net.classifier.head.weight += 1.0  # what is loaded after the network was made
+    net.begin(Few())
     groups = [{"params": params, "lr": 0.1 * multiple} for params, multiple in net.groups()]
     optimizer = torch.optim.SGD(groups)
     before = {k: v.clone() for k, v in net.classifier.state_dict().items()}
     for _ in range(3):
         optimizer.zero_grad()
-        told = net.losses(images(), TAGS, AFTER)
+        told = net.losses(images(), TAGS, EPOCH)
         sum(v for k, v in told.items() if "loss" in k).backward()
         optimizer.step()
     assert all(torch.equal(v, before[k]) for k, v in net.judge.state_dict().items())
@@ -275,7 +294,7 @@ def test_a_frozen_judge_is_the_classifier_after_the_warm_up_and_stays_so() -> No
     with torch.no_grad():
         logits = net.judge.logits(features * maps[:, None])
         want = functional.cross_entropy(logits, torch.tensor([0, 2, 1]))
-        torch.testing.assert_close(net.losses(images(), TAGS, AFTER)["ce_fg"], want)
+        torch.testing.assert_close(net.losses(images(), TAGS, EPOCH)["ce_fg"], want)
 
 
 def test_extent_is_the_share_above_a_part_of_the_maximum() -> None:
@@ -317,7 +336,7 @@ def test_equivariance_is_the_mean_difference_of_the_maps_of_smaller_images() -> 
     factor = 0.5 if torch.rand(()) < 0.5 else 0.75
     torch.manual_seed(0)
     with torch.no_grad():
-        got = net.losses(images(), TAGS, AFTER)["loss_eq"]
+        got = net.losses(images(), TAGS, EPOCH)["loss_eq"]
         small = functional.interpolate(images(), scale_factor=factor, mode="bilinear", align_corners=False)
         again = net.maps(small, torch.arange(3))[TAGS.bool()]
         maps = d2losses.smaller(net.maps(images(), torch.arange(3))[TAGS.bool()], factor, again.shape[1:])
@@ -330,7 +349,7 @@ def test_equivariance_is_the_mean_difference_of_the_maps_of_smaller_images() -> 
 TINY = D2Cam(
     backbone="small",
     cut="none",
-    epochs=3,
+    epochs=2,
     warmup=1,
     batch=4,
     lr=0.02,
@@ -373,7 +392,7 @@ def test_interrupted_and_resumed_is_the_same_bytes(
     losses = D2Network.losses
 
     def stop(self: D2Network, **batch: torch.Tensor) -> dict[str, torch.Tensor]:
-        if int(batch["epoch"][0]) == 2:
+        if int(batch["epoch"][0]) == 1:
             raise KeyboardInterrupt
         return losses(self, **batch)
 
@@ -395,6 +414,21 @@ def test_the_equivariant_part_is_d2cam_with_other_fields(scenes: Split, tmp_path
     part.fit(scenes, tmp_path / "part", 0)
     D2Cam(**changed).fit(scenes, tmp_path / "fields", 0)
     assert (tmp_path / "part" / WEIGHTS).read_bytes() == (tmp_path / "fields" / WEIGHTS).read_bytes()
+
+
+def test_trainings_that_begin_alike_share_their_stem(scenes: Split, tmp_path: Path) -> None:
+    """The stem is the training of a CAM with the same fields; given or trained within, the result is the same bytes."""
+    assert TINY.stem() == OTHER.stem() == replace(TINY, gamma1=2.0, generator_multiple=1.0).stem()
+    assert TINY.stem() != replace(TINY, crop=40).stem() and replace(TINY, warmup=0).stem() is None
+    stem = TINY.stem()
+    assert isinstance(stem, Cam) and (stem.epochs, stem.lr) == (1, 0.02)
+    faster = replace(TINY, warmup_lr=0.5).stem()
+    assert faster is not None and faster.lr == 0.5
+    stem.fit(scenes, tmp_path / "stem", 0)
+    OTHER.fit(scenes, tmp_path / "given", 0, stem=tmp_path / "stem")
+    OTHER.fit(scenes, tmp_path / "within", 0)
+    assert not (tmp_path / "given" / "stem").exists()
+    assert (tmp_path / "given" / WEIGHTS).read_bytes() == (tmp_path / "within" / WEIGHTS).read_bytes()
 
 
 def test_missing_weights_are_told(scenes: Split, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,11 +14,11 @@ from matlabel_bench.contracts import check_cams
 from matlabel_bench.errors import UsageError
 from matlabel_bench.fields import key_fields
 from matlabel_bench.images import enlarge
-from matlabel_bench.progress import Progress, look
 from matlabel_bench.recipe import WEIGHTS, load
 from matlabel_bench.types import Split
 from matlabel_cams.backbones import make
-from matlabel_cams.recam import FIRST, ReCam
+from matlabel_cams.classifier import Classifier
+from matlabel_cams.recam import ReCam
 from matlabel_cams.recam_network import ReCamNetwork
 
 TINY = ReCam(
@@ -139,17 +138,17 @@ def test_stopped_in_the_second_stage_and_continued(scenes: Split, tmp_path: Path
 
 
 def test_the_second_stage_starts_from_the_first(scenes: Split, trained: Path, tmp_path: Path) -> None:
-    """With a learning rate of zero the second stage leaves what the first one taught."""
-    shutil.copytree(trained / FIRST, tmp_path / FIRST)
-    still = replace(TINY, epochs=10, recam_epochs=6, recam_lr=0.0)
-    about = tmp_path / FIRST / "training.json"
-    about.write_text(about.read_text().replace('"recam_lr": 0.02', '"recam_lr": 0.0'))
-    still.fit(scenes, tmp_path, 0)
+    """With a learning rate of zero the second stage leaves what the first one, a CAM's training, taught."""
+    replace(TINY, epochs=10, recam_epochs=6, recam_lr=0.0).fit(scenes, tmp_path, 0, stem=trained / "stem")
+    assert not (tmp_path / "stem").exists()
     options = {"part": "", "cut": "none", "head_multiple": 10.0}
-    first, both = (ReCamNetwork(make("small", 8), 2, 1.0, 0.1, True, **options) for _ in range(2))
-    load(first.classifier, trained / FIRST)
+    first, both = (
+        Classifier(make("small", 8), 2, **options),
+        ReCamNetwork(make("small", 8), 2, 1.0, 0.1, True, **options),
+    )
+    load(first, trained / "stem")
     load(both, tmp_path)
-    for name, value in first.classifier.state_dict().items():
+    for name, value in first.state_dict().items():
         assert torch.equal(value, both.classifier.state_dict()[name]), name
 
 
@@ -171,22 +170,6 @@ def test_product_and_plain_weights() -> None:
         weights = net.classifier.head.weight * (net.predictor.weight if product else 1)
         want = torch.einsum("kc,bchw->bkhw", weights[tags, :, 0, 0], net.features(images)).clamp(min=0)
         torch.testing.assert_close(net.maps(images, tags), want)
-
-
-def test_progress_of_the_first_stage_is_that_of_the_training(
-    scenes: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[tuple[Path, Progress]] = []
-    monkeypatch.setattr("matlabel_cams.recam.report", lambda folder, progress: told.append((folder, progress)))
-    replace(TINY, epochs=1, recam_epochs=1).fit(scenes, tmp_path, 0)
-    steps = len(scenes) // TINY.batch
-    assert [progress.done for _, progress in told] == list(range(1, steps + 1))
-    assert {folder for folder, _ in told} == {tmp_path}
-    assert all(progress.note.startswith("stage 1 of 2, epoch 1/1, loss ") for _, progress in told)
-    assert look(tmp_path / FIRST) is None
-    last = look(tmp_path)
-    assert last is not None
-    assert (last.done, last.note[:10]) == (steps, "epoch 1/1,")
 
 
 def test_open_without_training(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from stub_parts import StubCam, StubMatting, digest
+from stub_parts import StubCam, StubMatting, StubTrained, digest
 
 from matlabel_bench.fields import knob
 from matlabel_datasets.folder import Folder
@@ -50,6 +50,35 @@ class StubLearnedMatting(StubMatting):
 
     def open(self, out: Path):
         assert (out / "seen.json").is_file()
+        return super().open(out)
+
+
+@dataclass(frozen=True)
+class StubSoftMatting:
+    """The maps, squared: a matting that takes no trimap."""
+
+    version: ClassVar[int] = 1
+    takes: ClassVar[str] = "maps"
+
+    def open(self, out):
+        return lambda image, maps: maps**2
+
+
+@dataclass(frozen=True)
+class StubOnwardCam(StubCam):
+    """StubCam whose training goes on from StubTrained's, of which it counts the steps."""
+
+    trains: ClassVar[bool] = True
+    steps_before: int = knob(3, "steps of the stem", low=1)
+
+    def stem(self):
+        return StubTrained(epochs=self.steps_before)
+
+    def fit(self, train, out: Path, seed: int, stem: Path | None = None) -> None:
+        (out / "state.json").write_text((stem / "state.json").read_text())
+
+    def open(self, out: Path):
+        assert json.loads((out / "state.json").read_text())["step"] == self.steps_before
         return super().open(out)
 
 
@@ -138,7 +167,9 @@ def register(registry) -> None:
     """Called by the hook of stub_parts."""
     registry.add("dataset", "stub-photos", StubPhotos)
     registry.add("cam", "stub-id-cam", StubIdCam)
+    registry.add("cam", "stub-onward", StubOnwardCam)
     registry.add("matting", "stub-learned", StubLearnedMatting)
+    registry.add("matting", "stub-soft", StubSoftMatting)
     registry.add("refiner", "stub-maps", StubMapsRefiner)
     registry.add("refiner", "stub-scores", StubScoresRefiner)
     registry.add("refiner", "stub-hints", StubHints)
