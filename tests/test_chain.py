@@ -9,7 +9,7 @@ from pathlib import Path
 import photos
 import pytest
 
-from matlabel_bench import fields
+from matlabel_bench import fields, results
 from matlabel_bench import plan as plans
 from matlabel_bench.errors import DataError, UsageError
 from matlabel_bench.forecast import forecast
@@ -141,6 +141,14 @@ def test_seeds_train_segmenters_of_their_own_on_the_same_labels(make: Make) -> N
         "score val": 3,
     }
     assert len(only(plan).scores) == len(only(plan).files) == 3
+
+
+def test_another_split_is_scored_where_none_is_insisted_on(make: Make) -> None:
+    plan = make(column(name="C") + column('split = "val"', name="V") + CAM, split="train")
+    assert stages(plan)["score train"] == stages(plan)["score val"] == 1
+    assert " --split train " in results.command(plan.experiment, plan.experiment.tables[0]) + " "
+    with pytest.raises(DataError, match="nowhere"):
+        make(column() + CAM, split="nowhere")
 
 
 # Stems, and mattings without a trimap ---------------------------------------------------------------------------------

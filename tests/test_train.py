@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,35 @@ def test_interrupted_and_resumed_is_the_same_bytes(tmp_path: Path, stop_in: int)
     told = [(tmp_path / name / LOG / METRICS).read_text() for name in ("broken", "straight")]
     assert told[0] == told[1]
     assert metrics.read(tmp_path / "broken" / LOG).index.tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_half_precision_on_a_cpu_that_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bfloat16 where the CPU is quick at it and amp is on; the record says so; weights stay float32."""
+    half = replace(RECIPE, amp=True)
+    arithmetic = {}
+    for has in (True, False):
+        monkeypatch.setattr(recipes, "_has_bfloat16", lambda has=has: has)
+        arithmetic[has] = [recipes.arithmetic(r) for r in (half, replace(half, device="cuda"), RECIPE)]
+    assert arithmetic == {True: ["bfloat16", "float16", "float32"], False: ["float32", "float16", "float32"]}
+    plain = train(tmp_path / "plain", recipe=half).state_dict()
+    monkeypatch.setattr(recipes, "_has_bfloat16", lambda: True)
+    short = train(tmp_path / "short", recipe=half).state_dict()
+    told = [json.loads((tmp_path / name / "training.json").read_text())["arithmetic"] for name in ("plain", "short")]
+    assert told == ["float32", "bfloat16"]
+    assert all(value.dtype == torch.float32 for value in short.values())
+    apart = max(float((value - short[name]).abs().max()) for name, value in plain.items())
+    assert 1e-5 < apart < 0.05, "eight bits of precision, six steps"
+
+
+def test_a_training_may_go_on_in_another_arithmetic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = replace(RECIPE, amp=True)
+    monkeypatch.setattr(recipes, "_has_bfloat16", lambda: True)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, recipe=half, stop_in=2)
+    monkeypatch.setattr(recipes, "_has_bfloat16", lambda: False)
+    train(tmp_path, recipe=half)
+    assert (tmp_path / WEIGHTS).is_file()
+    assert json.loads((tmp_path / "training.json").read_text())["arithmetic"] == "bfloat16", "where it began"
 
 
 def test_checkpoints_hold_tensors_and_plain_values_only(tmp_path: Path) -> None:

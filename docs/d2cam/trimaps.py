@@ -19,19 +19,23 @@ from matlabel_bench import registry
 from matlabel_bench.errors import MattingFailed
 from matlabel_bench.handover import Inputs, load_maps
 from matlabel_bench.images import resize_image
-from matlabel_bench.label import make_scores
-from matlabel_bench.score import Tallies, histogram, otsu, tally_maps
+from matlabel_bench.score import Tallies, tally_maps
 from matlabel_bench.splits import usable
 from matlabel_bench.trimap import TrimapRule, make_trimap
 from matlabel_bench.types import Cams, Image
 from matlabel_mattings.knn import Knn
-from matlabel_refiners.prior_knn import PriorKnn
+from matlabel_mattings.prior_knn import PriorKnn
 
 TRIMAPS = ((0.75, 0.2), (0.6, 0.1), (0.5, 0.2), (0.4, 0.15))
-PRIORS = ((0.003, 4.0), (0.01, 2.0), (0.01, 4.0), (0.01, 8.0), (0.03, 4.0))
+PRIORS = (
+    *((level, 2.0, 0.01) for level in (0.2, 0.3, 0.4, 0.5)),
+    *((0.4, power, 0.01) for power in (1.0, 4.0)),
+    *((0.4, 2.0, weight) for weight in (0.003, 0.03)),
+)
+"""Level, power and weight."""
 
 
-def ways(image: Image, maps: Cams, tags: np.ndarray, threshold: float) -> Iterator[tuple[str, Cams]]:
+def ways(image: Image, maps: Cams) -> Iterator[tuple[str, Cams]]:
     """The map itself, and alphas by each trimap and each prior."""
     yield "map", maps
     for fg, bg in TRIMAPS:
@@ -41,12 +45,9 @@ def ways(image: Image, maps: Cams, tags: np.ndarray, threshold: float) -> Iterat
         except MattingFailed:
             alphas = maps
         yield f"trimap {fg} / {bg}", alphas
-    scores = make_scores(maps, threshold)
-    for weight, sharp in PRIORS:
-        yield (
-            f"prior {weight}, power {sharp:g}",
-            PriorKnn(weight=weight, sharp=sharp).open(None)(image, tags, scores)[1:],
-        )
+    for level, sharp, weight in PRIORS:
+        alphas = PriorKnn(level=level, sharp=sharp, weight=weight).open(None)(image, maps)
+        yield f"prior, level {level}, power {sharp:g}, weight {weight}", alphas
 
 
 def main() -> None:
@@ -58,18 +59,15 @@ def main() -> None:
     data = parts.make("dataset", "voc12-animals", root=options.data_root)
     samples = [s for s in usable(data, "train:1/2").samples[::2] if s.tags]
     masks, inputs = data.masks("train"), Inputs(maps=options.maps)
-    halves = {s.id: _halved(load_maps(inputs, s)) for s in samples}
-    threshold = otsu(np.sum([histogram(m) for m in halves.values()], axis=0))
     found: dict[str, dict[str, object]] = {}
     for sample in samples:
-        maps, tags = halves[sample.id], sample.tag_array()
+        maps, tags = _halved(load_maps(inputs, sample)), sample.tag_array()
         image = resize_image(sample.read(), maps.shape[1:])
         mask = masks(sample.id)[: 2 * maps.shape[1] : 2, : 2 * maps.shape[2] : 2]
-        for name, alphas in ways(image, maps, tags, threshold):
+        for name, alphas in ways(image, maps):
             tally = tally_maps(np.ascontiguousarray(alphas, np.float32), tags, mask, maps)
             found.setdefault(name, {})[sample.id] = tally
-    print(f"{len(samples)} images, Otsu's threshold of the maps {threshold:.2f}\n")
-    print("| way | best | at | 0.5 | Otsu's |\n|---|---:|---:|---:|---:|")
+    print(f"{len(samples)} images\n\n| way | best | at | 0.5 | Otsu's |\n|---|---:|---:|---:|---:|")
     for name, tallies in found.items():
         all_of = Tallies.of(list(tallies), tallies.values(), len(data.class_names()) + 1)  # type: ignore[arg-type]
         curve = all_of.curve()

@@ -19,7 +19,7 @@ from matlabel_cams.backbones import make
 from matlabel_cams.cam import Cam
 from matlabel_cams.classifier import Classifier, backbone_with_weights
 from matlabel_cams.crops import Crops
-from matlabel_cams.trained import scaled
+from matlabel_cams.trained import folded, scaled
 
 TINY = Cam(
     backbone="small",
@@ -35,6 +35,25 @@ TINY = Cam(
     scales=(0.5, 1.0),
 )
 BOTH = np.array([1, 2], np.uint8)
+
+
+@pytest.mark.parametrize("stride", [8, 16])
+@pytest.mark.parametrize("name", ["resnet50", "mobilenet_v2", "small"])
+def test_folded_networks_give_the_same_without_batch_normalisation(name: str, stride: int) -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(make(name, stride).stages).eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.normal_(module.bias)
+    images = torch.randn(1, 3, 65, 81)
+    with torch.inference_mode():
+        want = network(images)
+        got = folded(network)(images)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in network.modules())
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-5 * float(want.abs().max()))
 
 
 @pytest.fixture(scope="module")
