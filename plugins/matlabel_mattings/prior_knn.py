@@ -34,7 +34,7 @@ LEAST = 0.01
 class PriorKnn:
     """KNN matting of all classes at once, with the maps as prior instead of a trimap."""
 
-    level: float = knob(0.35, "value of a map that speaks neither for its class nor for background", low=0.01, high=1)
+    level: float = knob(0.4, "value of a map that speaks neither for its class nor for background", low=0.01, high=1)
     sharp: float = knob(2.0, "power of maps and level that makes them priors", low=0.1)
     weight: float = knob(0.01, "of the prior, against the neighbours' weights", low=1e-6)
     neighbours: tuple[int, ...] = knob((20, 10), "neighbours of each search, the pixel itself included", low=1)

@@ -46,7 +46,7 @@ def test_alphas_solve_the_system_of_the_header(classes: int) -> None:
 def test_a_heavy_prior_is_the_answer_and_a_light_one_follows_the_image() -> None:
     image, maps = example(1)
     heavy = PriorKnn(neighbours=(6, 4), weight=1e4).open(None)(image, maps)
-    np.testing.assert_allclose(heavy, maps**2 / (maps**2 + 0.35**2), atol=5e-3)
+    np.testing.assert_allclose(heavy, maps**2 / (maps**2 + 0.4**2), atol=5e-3)
     right = np.broadcast_to(np.arange(13) >= 6, (17, 13))
     light = PriorKnn(neighbours=(6, 4), weight=1e-3).open(None)(image, maps)[0]
     best = max(float(((maps[0] > t) == right).mean()) for t in np.linspace(0, 1, 101))
