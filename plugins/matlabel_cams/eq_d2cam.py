@@ -7,7 +7,8 @@ from tags alone that this project has measured (docs/d2cam.md):
 - the generator reads the last features and starts as the classifying layer, so that its first maps are the CAM;
 - the hinge of equation 5 never closes, and area is not free below a margin: what a cell adds to the class's evidence
   is weighed against what it costs, for large objects as for small ones;
-- L_d2, area and overlap reach the features;
+- L_d2, area and overlap reach the features, and grow to their weight over the first batches, because the price of the
+  start was a class's channel on one of three seeds;
 - maps of the image made smaller must be the maps made smaller. That loss is SEAM's equivariance (Wang et al., CVPR
   2020, equation 3; reference YudeWang/SEAM at 3212261, MIT, read for behaviour), here between sigmoid maps of one
   branch at a scale of a half or three quarters, without SEAM's attention and without its second branch's own labels.
@@ -28,7 +29,8 @@ class EqD2Cam(D2Cam):
 
     published_in: ClassVar[str] = "this project, docs/d2cam.md, after D2CAM (ICCV 2023) and SEAM (CVPR 2020)"
 
-    warmup: int = knob(4, "first epochs in which only the classifier learns", low=1)
+    warmup: int = knob(4, "epochs of a CAM classifier that learns first; trained once for all that begin alike", low=1)
+    ramp: int = knob(32, "batches over which the losses of the maps grow to their weight", low=0)
     judge: str = knob("frozen", "who classifies masked features; see d2cam", choices=("live", "frozen"))
     sees: str = knob("last", "stage whose output the generator reads; see d2cam")
     start: str = knob("head", "first weights of the generator; see d2cam", choices=("xavier", "head"))

@@ -409,7 +409,7 @@ def test_the_equivariant_part_is_d2cam_with_other_fields(scenes: Split, tmp_path
     part = EqD2Cam(**shared)
     changed = {f.name: getattr(part, f.name) for f in fields(part)}
     assert {k for k, v in changed.items() if v != getattr(TINY, k)} == {
-        *("judge", "sees", "start", "beta", "hinge", "area", "equal", "gradient")
+        *("ramp", "judge", "sees", "start", "beta", "hinge", "area", "equal", "gradient")
     }
     part.fit(scenes, tmp_path / "part", 0)
     D2Cam(**changed).fit(scenes, tmp_path / "fields", 0)
