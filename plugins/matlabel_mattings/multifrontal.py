@@ -1,0 +1,275 @@
+"""Sparse Cholesky factorisation of a grid's matrix, as small dense ones along the tree of a nested dissection.
+
+Duff, Reid, The Multifrontal Solution of Indefinite Sparse Symmetric Linear Equations, ACM TOMS 9(3), 1983. A front is
+the dense matrix of its own pixels and of those its elimination changes: the columns of its own become part of the
+factor, what is left over is added to the parent's front.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+from numba import njit
+
+from matlabel_mattings import tiles
+from matlabel_mattings.dissection import Tree
+
+BLOCK = 128
+"""Columns after which a front's other columns are updated: as many as the processor's caches take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """The lower triangular L, with L L^T the matrix in the tree's order."""
+
+    tree: Tree
+    panels: Any
+    """Float32 or float64: each front's columns, one after the other."""
+    at: Int64[np.ndarray, " f+1"]
+    """Where a front's panel starts."""
+
+    def solve(self, target: Any) -> Any:
+        """The solution for a target in the tree's order; both of the panels' type."""
+        t, x = self.tree, target.copy()
+        _forward(t.starts, t.ends, t.rows, self.panels, self.at, x)
+        _backward(t.starts, t.ends, t.rows, self.panels, self.at, x)
+        return x
+
+
+def factorise(tree: Tree, planes: Any, steps: Any, diagonal: Any, kind: Any) -> Factor | None:
+    """The factor of a matrix on the tree's pixels.
+
+    Args:
+        planes: float64 o grid; planes[k, g] is the entry of pixels g and g + steps[k].
+        diagonal: float64 grid, added to planes[0], where steps[0] is 0.
+        kind: numpy's float32 or float64, in which to calculate.
+
+    Returns:
+        None where the matrix is not positive definite at that precision.
+    """
+    lanes = tiles.BYTES // np.dtype(kind).itemsize
+    at, sizes = _sizes(tree.starts, tree.ends, tree.parents, tree.parities, lanes)
+    panels = np.zeros(at[-1] + 2 * lanes * tiles.COLUMNS, kind)
+    stacks = np.empty(sizes[0], kind), np.empty(sizes[1], kind)
+    done = _factorise(
+        tree.pixels, tree.places, tree.starts, tree.parents, tree.parities, tree.ends, tree.rows, planes, steps,
+        diagonal, at, panels, stacks[0], stacks[1], lanes, BLOCK
+    )  # fmt: skip
+    return Factor(tree, panels, at) if done else None
+
+
+@njit(cache=True, nogil=True)
+def _up(n: Any, to: Any) -> Any:
+    return -(-n // to) * to
+
+
+@njit(cache=True, nogil=True)
+def _sizes(starts: Any, ends: Any, parents: Any, parities: Any, lanes: Any) -> Any:
+    """Where each panel starts, and how large the two stacks of rests become."""
+    count = len(parents)
+    at = np.zeros(count + 1, np.int64)
+    top, most = np.zeros(2, np.int64), np.zeros(2, np.int64)
+    waiting = np.zeros(count, np.int64)
+    for i in range(count):
+        own, rest = starts[i + 1] - starts[i], ends[i + 1] - ends[i]
+        at[i + 1] = at[i] + own * _up(own + rest, lanes)
+        size = _up(rest, lanes) * _up(rest, 4)
+        p = parities[i]
+        top[p] += size
+        most[p] = max(most[p], top[p])
+        top[1 - p] -= waiting[i]
+        if parents[i] >= 0:
+            waiting[parents[i]] += size
+        else:
+            top[p] -= size
+    return at, most + 2 * lanes * 4
+
+
+@njit(cache=True, nogil=True)
+def _factorise(
+    pixels: Any, places: Any, starts: Any, parents: Any, parities: Any, ends: Any, rows: Any, planes: Any, steps: Any,
+    diagonal: Any, at: Any, panels: Any, even: Any, odd: Any, lanes: Any, block: Any
+) -> Any:  # fmt: skip
+    count = len(parents)
+    last, following = np.full(count, -1, np.int32), np.full(count, -1, np.int32)
+    rest_at, top = np.zeros(count, np.int64), np.zeros(2, np.int64)
+    local, index = np.zeros(len(pixels), np.int32), np.empty(len(pixels), np.int32)
+    for i in range(count):
+        own, below = starts[i + 1] - starts[i], ends[i + 1] - ends[i]
+        stride, rest_stride = _up(own + below, lanes), _up(below, lanes)
+        p = parities[i]
+        rests, others = (odd, even) if p else (even, odd)
+        panel, rest = panels[at[i] :], rests[top[p] :]
+        rest[: rest_stride * _up(below, 4)] = 0
+        for k in range(below):
+            local[rows[ends[i] + k]] = own + k
+        _gather(pixels, places, starts[i], starts[i + 1], local, planes, steps, diagonal, panel, stride)
+        child = last[i]
+        while child >= 0:
+            n = ends[child + 1] - ends[child]
+            for k in range(n):
+                q = rows[ends[child] + k]
+                index[k] = q - starts[i] if q < starts[i + 1] else local[q]
+            _add(others[rest_at[child] :], _up(n, lanes), index[:n], own, panel, stride, rest, rest_stride)
+            top[1 - p] = rest_at[child]
+            child = following[child]
+        if not _eliminate(panel, stride, own, rest, rest_stride, below, lanes, block):
+            return False
+        if parents[i] >= 0:
+            rest_at[i] = top[p]
+            top[p] += rest_stride * _up(below, 4)
+            following[i] = last[parents[i]]
+            last[parents[i]] = i
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _gather(
+    pixels: Any, places: Any, first: Any, end: Any, local: Any, planes: Any, steps: Any, diagonal: Any, panel: Any,
+    stride: Any
+) -> None:  # fmt: skip
+    """Write the matrix's own entries of a front's columns."""
+    for p in range(first, end):
+        g, column = pixels[p], (p - first) * stride
+        panel[column + p - first] = planes[0, g] + diagonal[g]
+        for k in range(1, len(steps)):
+            q = places[g + steps[k]]
+            if q > p:
+                panel[column + (q - first if q < end else local[q])] = planes[k, g]
+            q = places[g - steps[k]]
+            if q > p:
+                panel[column + (q - first if q < end else local[q])] = planes[k, g - steps[k]]
+
+
+@njit(cache=True, nogil=True)
+def _add(
+    rest: Any, rest_stride: Any, index: Any, own: Any, panel: Any, stride: Any, to: Any, to_stride: Any
+) -> None:  # fmt: skip
+    """Add a child's rest to its parent's columns and rest; `index` says where in the parent a row is, ascending."""
+    n = len(index)
+    for k in range(n):
+        column, at = k * rest_stride, index[k]
+        if at < own:
+            target, shift = panel, at * stride
+        else:
+            target, shift = to, (at - own) * to_stride - own
+        i = k
+        while i < n:
+            j = i + 1
+            while j < n and index[j] - index[i] == j - i:
+                j += 1
+            start = shift + index[i]
+            for t in range(j - i):
+                target[start + t] += rest[column + i + t]
+            i = j
+
+
+@njit(cache=True, nogil=True)
+def _eliminate(
+    panel: Any, stride: Any, own: Any, rest: Any, rest_stride: Any, below: Any, lanes: Any, block: Any
+) -> Any:  # fmt: skip
+    """Factorise a front's own columns and take their product off the rest; False where a pivot is not positive."""
+    for start in range(0, own, block):
+        stop = min(start + block, own)
+        for j in range(start, stop, 4):
+            end = min(j + 4, stop)
+            _update(panel, j, end, stride, stride, panel, 0, stride, start, j, lanes)
+            if not _columns(panel, stride, j, end, own + below):
+                return False
+        for j in range(stop, own, 4):
+            _update(panel, j, min(j + 4, own), stride, stride, panel, 0, stride, start, stop, lanes)
+        for j in range(0, below, 4):
+            _update(rest, j, j + 4, rest_stride, rest_stride, panel, own, stride, start, stop, lanes)
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _update(
+    c: Any, j: Any, end: Any, c_stride: Any, height: Any, panel: Any, skip: Any, stride: Any, start: Any, stop: Any,
+    lanes: Any
+) -> None:  # fmt: skip
+    """Take columns start..stop of the panel, times their row j, off column j of c, and so on up to column `end`.
+
+    Rows of c are the panel's without the first `skip`; those above the diagonal are of no meaning.
+    """
+    if stop == start:
+        return
+    a, depth = start * stride + skip, stop - start
+    i = j // lanes * lanes
+    while i < height:
+        both = i + lanes < height
+        if end - j == 4:
+            if both:
+                tiles.tall(c, j * c_stride + i, c_stride, panel, a + i, a + j, stride, depth)
+            else:
+                tiles.short(c, j * c_stride + i, c_stride, panel, a + i, a + j, stride, depth)
+        else:
+            for k in range(j, end):
+                if both:
+                    tiles.tall_column(c, k * c_stride + i, c_stride, panel, a + i, a + k, stride, depth)
+                else:
+                    tiles.short_column(c, k * c_stride + i, c_stride, panel, a + i, a + k, stride, depth)
+        i += 2 * lanes if both else lanes
+
+
+@njit(cache=True, nogil=True)
+def _columns(panel: Any, stride: Any, start: Any, end: Any, height: Any) -> Any:
+    """Factorise the columns start..end among themselves."""
+    for j in range(start, end):
+        column = panel[j * stride : j * stride + height]
+        for k in range(start, j):
+            before = panel[k * stride : k * stride + height]
+            factor = before[j]
+            for i in range(j, height):
+                column[i] -= before[i] * factor
+        pivot = column[j]
+        if not (0 < pivot < np.inf):
+            return False
+        scale = 1 / np.sqrt(pivot)
+        for i in range(j, height):
+            column[i] *= scale
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _forward(starts: Any, ends: Any, rows: Any, panels: Any, at: Any, x: Any) -> None:
+    """x = L^-1 x."""
+    change = np.empty(len(x), x.dtype)
+    for f in range(len(starts) - 1):
+        first, own, below = starts[f], starts[f + 1] - starts[f], ends[f + 1] - ends[f]
+        if not own:
+            continue
+        stride = (at[f + 1] - at[f]) // own
+        change[:below] = 0
+        for j in range(own):
+            column = panels[at[f] + j * stride : at[f] + j * stride + own + below]
+            value = x[first + j] / column[j]
+            x[first + j] = value
+            for i in range(j + 1, own):
+                x[first + i] -= column[i] * value
+            for i in range(below):
+                change[i] += column[own + i] * value
+        for i in range(below):
+            x[rows[ends[f] + i]] -= change[i]
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+def _backward(starts: Any, ends: Any, rows: Any, panels: Any, at: Any, x: Any) -> None:
+    """x = L^-T x."""
+    beyond = np.empty(len(x), x.dtype)
+    for f in range(len(starts) - 2, -1, -1):
+        first, own, below = starts[f], starts[f + 1] - starts[f], ends[f + 1] - ends[f]
+        for i in range(below):
+            beyond[i] = x[rows[ends[f] + i]]
+        stride = (at[f + 1] - at[f]) // max(own, 1)
+        for j in range(own - 1, -1, -1):
+            column = panels[at[f] + j * stride : at[f] + j * stride + own + below]
+            value = x[first + j]
+            for i in range(below):
+                value -= column[own + i] * beyond[i]
+            for i in range(j + 1, own):
+                value -= column[i] * x[first + i]
+            x[first + j] = value / column[j]
