@@ -1,0 +1,98 @@
+"""Closed-form, learning based and random walk matting solved here: PyMatting's linear systems, solved exactly.
+
+Each function is what `through_pymatting.Method` asks for. Known pixels are eliminated by closed_form, as in PyMatting.
+The others hold them softly, by a penalty: those near unknown pixels are solved for, those beyond have their value,
+which moves nothing, as what is left of a deviation falls by a hundred with each pixel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+
+from matlabel_mattings import grid_stencils
+from matlabel_mattings.grid_system import System, band, reduce, solve
+from matlabel_mattings.through_pymatting import Colours, Plane, Solve
+
+WIDE, NARROW = 8, 3
+"""Rows and columns of known pixels that are solved for, around unknown ones: learning based, random walk."""
+SLACK = 10.0
+"""A tolerance of alphas, in terms of PyMatting's `rtol`."""
+
+
+def closed_form(epsilon: float, rtol: float, maxiter: int) -> Callable[[Colours], Solve]:
+    """Args: PyMatting's. `rtol` times SLACK is what the last correction may be; ValueError after `maxiter` of them."""
+
+    def of_image(image: Colours) -> Solve:
+        def of_trimap(trimap: Plane) -> Plane:
+            unknown, f, held = _parts(trimap)
+            stencil = grid_stencils.closed_form(image, _inner(band(unknown, 1)), epsilon)
+            system = reduce(stencil, f, held * 0, unknown)
+            return _alpha(system, f, unknown, False, rtol, maxiter)
+
+        return of_trimap
+
+    return of_image
+
+
+def lbdm(epsilon: float, constraint: float, rtol: float, maxiter: int) -> Callable[[Colours], Solve]:
+    """As `closed_form`; `constraint` is the penalty on known pixels."""
+
+    def of_image(image: Colours) -> Solve:
+        stencil = grid_stencils.learned(image, _inner(np.ones(image.shape[:2], bool)), epsilon)
+
+        def of_trimap(trimap: Plane) -> Plane:
+            unknown, f, held = _parts(trimap)
+            inside = band(unknown, WIDE)
+            return _alpha(reduce(stencil, f, constraint * held, inside), f, inside, False, rtol, maxiter)
+
+        return of_trimap
+
+    return of_image
+
+
+def random_walk(regularization: float, constraint: float) -> Callable[[Colours], Solve]:
+    """As `lbdm`; without steps, as it takes a factor in float64."""
+
+    def of_image(image: Colours) -> Solve:
+        stencil, sums = grid_stencils.random_walk(image, regularization)
+        sums = sums[1:-1, 1:-1]
+
+        def of_trimap(trimap: Plane) -> Plane:
+            unknown, f, held = _parts(trimap)
+            inside = band(unknown, NARROW)
+            return _alpha(reduce(stencil, f, constraint * sums * held, inside), f, inside, True, 0.0, 0)
+
+        return of_trimap
+
+    return of_image
+
+
+@lru_cache(maxsize=1)
+def warm() -> None:
+    """Solve a small image by each, so that everything is compiled, or loaded from where it was kept."""
+    image = np.linspace(0, 1, 147).reshape(7, 7, 3)
+    trimap = np.full((7, 7), 0.5)
+    trimap[0], trimap[6] = 0, 1
+    for prepare in (closed_form(1e-7, 1e-7, 9), lbdm(1e-7, 100.0, 1e-7, 9), random_walk(1e-8, 100.0)):
+        prepare(image)(trimap)
+
+
+def _parts(trimap: Plane) -> tuple[np.ndarray, Plane, Plane]:
+    """Where it is unknown; 1 for foreground; 1 for known."""
+    known = (trimap == 0) | (trimap == 1)
+    return ~known, (trimap == 1).astype(np.float64), known.astype(np.float64)
+
+
+def _inner(centres: np.ndarray) -> np.ndarray:
+    """Without those whose window does not fit the image."""
+    centres[[0, -1]] = False
+    centres[:, [0, -1]] = False
+    return centres
+
+
+def _alpha(system: System, f: Plane, inside: np.ndarray, exact: bool, rtol: float, maxiter: int) -> Plane:
+    alpha: Plane = np.where(inside, np.clip(solve(system, exact, SLACK * rtol, maxiter), 0, 1), f)
+    return alpha
