@@ -13,8 +13,10 @@ import numpy as np
 from jaxtyping import Bool, Int32, Int64
 from numba import njit
 
-LEAF = 40
+LEAF = 32
 """Most pixels that are not cut any further."""
+ROW, COLUMN = 16, 0xFFFF
+"""While they are sorted, a pixel is its row shifted by ROW, and its column."""
 UNEVEN = 2.0
 """How much a cut that leaves one side empty counts above one of as many pixels through the middle."""
 
@@ -40,13 +42,14 @@ class Tree:
 
 def dissect(inside: Bool[np.ndarray, "h w"], reach: int) -> Tree:
     """The tree of the pixels `inside`; none may lie within `reach`, the stencil's, of the grid's edge."""
-    pixels = np.flatnonzero(inside).astype(np.int32)
-    width = inside.shape[1]
-    starts, parents, parities = _cut(pixels, width, reach, LEAF, UNEVEN)
+    rows, columns = np.nonzero(inside)
+    codes, width = (rows << ROW | columns).astype(np.int32), inside.shape[1]
+    starts, parents, parities = _cut(codes, reach, LEAF, UNEVEN)
+    pixels = (codes >> ROW) * np.int32(width) + (codes & COLUMN)
     places = np.full(inside.size, -1, np.int32)
     places[pixels] = np.arange(len(pixels), dtype=np.int32)
-    ends, rows = _rows(pixels, places, starts, parents, width, reach)
-    return Tree(pixels, places, starts, parents, parities, ends, rows)
+    ends, beyond = _rows(pixels, places, starts, parents, width, reach)
+    return Tree(pixels, places, starts, parents, parities, ends, beyond)
 
 
 @njit(cache=True, nogil=True)
@@ -66,51 +69,42 @@ def _best(counts: Any, reach: Any, total: Any, uneven: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _choose(pixels: Any, width: Any, reach: Any, uneven: Any) -> Any:
-    """Whether to cut along columns, and at which one, else at which row."""
-    top, bottom, left, right = pixels[0] // width, pixels[0] // width, width, 0
+def _choose(pixels: Any, reach: Any, uneven: Any) -> Any:
+    """How far to shift a pixel to see the coordinate to cut along, and the first line of the cut."""
+    top, bottom, left, right = pixels[0] >> ROW, pixels[0] >> ROW, COLUMN, 0
     for g in pixels:
-        y = g // width
-        x = g - y * width
+        y, x = g >> ROW, g & COLUMN
         top, bottom, left, right = min(top, y), max(bottom, y), min(left, x), max(right, x)
     rows, columns = np.zeros(bottom - top + 1, np.int32), np.zeros(right - left + 1, np.int32)
     for g in pixels:
-        y = g // width
-        rows[y - top] += 1
-        columns[g - y * width - left] += 1
+        rows[(g >> ROW) - top] += 1
+        columns[(g & COLUMN) - left] += 1
     across, y = _best(rows, reach, len(pixels), uneven)
     down, x = _best(columns, reach, len(pixels), uneven)
-    return (True, left + x) if down < across else (False, top + y)
+    return (0, left + x) if down < across else (ROW, top + y)
 
 
 @njit(cache=True, nogil=True)
-def _split(pixels: Any, spare: Any, width: Any, reach: Any, down: Any, line: Any) -> Any:
+def _split(pixels: Any, spare: Any, reach: Any, shift: Any, line: Any) -> Any:
     """Bring `pixels` into the order before, after, on the cut; how many are before and after it."""
-    before, after, on = 0, 0, 0
+    before, after = 0, 0
     for g in pixels:
-        at = g % width if down else g // width
+        at = (g >> shift) & COLUMN
         before += at < line
         after += at >= line + reach
-    n, m = 0, before
-    on = before + after
+    fill = np.array([0, before, before + after])
     for g in pixels:
-        at = g % width if down else g // width
-        if at < line:
-            spare[n] = g
-            n += 1
-        elif at >= line + reach:
-            spare[m] = g
-            m += 1
-        else:
-            spare[on] = g
-            on += 1
+        at = (g >> shift) & COLUMN
+        side = 0 if at < line else 1 if at >= line + reach else 2
+        spare[fill[side]] = g
+        fill[side] += 1
     pixels[:] = spare[: len(pixels)]
     return before, after
 
 
 @njit(cache=True, nogil=True)
-def _cut(pixels: Any, width: Any, reach: Any, leaf: Any, uneven: Any) -> Any:
-    """Sort `pixels` by elimination; starts, parents and parities of the fronts."""
+def _cut(pixels: Any, reach: Any, leaf: Any, uneven: Any) -> Any:
+    """Sort pixels, row << ROW | column, by elimination; starts, parents and parities of the fronts."""
     spare = np.empty_like(pixels)
     todo = [(0, len(pixels), -1, 0)]
     found = [(0, 0, 0)]
@@ -119,8 +113,8 @@ def _cut(pixels: Any, width: Any, reach: Any, leaf: Any, uneven: Any) -> Any:
         start, stop, parent, level = todo.pop()
         if stop - start > leaf:
             part = pixels[start:stop]
-            down, line = _choose(part, width, reach, uneven)
-            before, after = _split(part, spare, width, reach, down, line)
+            shift, line = _choose(part, reach, uneven)
+            before, after = _split(part, spare, reach, shift, line)
             middle, own = start + before, start + before + after
         else:
             middle, own = start, start

@@ -18,7 +18,7 @@ from matlabel_mattings.through_pymatting import Colours, Plane, Solve
 
 WIDE, NARROW = 8, 3
 """Rows and columns of known pixels that are solved for, around unknown ones: learning based, random walk."""
-SLACK = 10.0
+SLACK = 100.0
 """A tolerance of alphas, in terms of PyMatting's `rtol`."""
 
 

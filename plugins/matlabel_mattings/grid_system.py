@@ -55,7 +55,7 @@ def solve(system: System, exact: bool, tolerance: float, maxiter: int) -> Any:
 
     Args:
         exact: factorise in float64 at once, and take what that gives.
-        tolerance: what the last correction may be at most, anywhere.
+        tolerance: what the next correction, judged by the last two, may be at most, anywhere.
         maxiter: conjugate gradient steps after which that counts as out of reach.
 
     Raises:
@@ -94,7 +94,7 @@ def _conjugate_gradients(system: System, factor: multifrontal.Factor, tolerance:
     x, p, q = np.zeros(system.target.size), np.zeros(system.target.size), np.zeros(system.target.size)
     r = system.target.ravel().copy()
     held = system.held.ravel()
-    before = 0.0
+    before, change = 0.0, 0.0
     for _ in range(maxiter):
         size = np.abs(r).max()
         if not 0 < size < np.inf:
@@ -110,7 +110,8 @@ def _conjugate_gradients(system: System, factor: multifrontal.Factor, tolerance:
         x += length * p
         r -= length * q
         before = now
-        if np.abs(z).max() * max(1.0, length) <= tolerance:
+        last, change = change, length * np.abs(z).max()
+        if last and change * min(1.0, change / last) <= tolerance:  # corrections fall at least as fast as they did
             return x
     return None
 

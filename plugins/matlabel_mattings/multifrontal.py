@@ -150,6 +150,9 @@ def _add(
 ) -> None:  # fmt: skip
     """Add a child's rest to its parent's columns and rest; `index` says where in the parent a row is, ascending."""
     n = len(index)
+    stops = np.empty(n, np.int32)  # where the rows that follow each other in the parent too end
+    for k in range(n - 1, -1, -1):
+        stops[k] = stops[k + 1] if k + 1 < n and index[k + 1] == index[k] + 1 else k + 1
     for k in range(n):
         column, at = k * rest_stride, index[k]
         if at < own:
@@ -158,12 +161,11 @@ def _add(
             target, shift = to, (at - own) * to_stride - own
         i = k
         while i < n:
-            j = i + 1
-            while j < n and index[j] - index[i] == j - i:
-                j += 1
+            j = stops[i]
             start = shift + index[i]
+            source, sums = rest[column + i : column + j], target[start : start + j - i]
             for t in range(j - i):
-                target[start + t] += rest[column + i + t]
+                sums[t] += source[t]
             i = j
 
 
@@ -234,7 +236,7 @@ def _columns(panel: Any, stride: Any, start: Any, end: Any, height: Any) -> Any:
     return True
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath={"contract"})
 def _forward(starts: Any, ends: Any, rows: Any, panels: Any, at: Any, x: Any) -> None:
     """x = L^-1 x."""
     change = np.empty(len(x), x.dtype)
@@ -245,13 +247,24 @@ def _forward(starts: Any, ends: Any, rows: Any, panels: Any, at: Any, x: Any) ->
         stride = (at[f + 1] - at[f]) // own
         change[:below] = 0
         for j in range(own):
-            column = panels[at[f] + j * stride : at[f] + j * stride + own + below]
+            column = panels[at[f] + j * stride : at[f] + j * stride + own]
             value = x[first + j] / column[j]
             x[first + j] = value
             for i in range(j + 1, own):
                 x[first + i] -= column[i] * value
-            for i in range(below):
-                change[i] += column[own + i] * value
+        for j in range(0, own, 4):  # four at a time, to pass over `change` less often
+            start = at[f] + j * stride + own
+            if j + 4 <= own:
+                a, b = panels[start : start + below], panels[start + stride : start + stride + below]
+                c, d = panels[start + 2 * stride :][:below], panels[start + 3 * stride :][:below]
+                va, vb, vc, vd = x[first + j], x[first + j + 1], x[first + j + 2], x[first + j + 3]
+                for i in range(below):
+                    change[i] += a[i] * va + b[i] * vb + c[i] * vc + d[i] * vd
+            else:
+                for k in range(own - j):
+                    a = panels[start + k * stride :][:below]
+                    for i in range(below):
+                        change[i] += a[i] * x[first + j + k]
         for i in range(below):
             x[rows[ends[f] + i]] -= change[i]
 
@@ -259,17 +272,35 @@ def _forward(starts: Any, ends: Any, rows: Any, panels: Any, at: Any, x: Any) ->
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
 def _backward(starts: Any, ends: Any, rows: Any, panels: Any, at: Any, x: Any) -> None:
     """x = L^-T x."""
-    beyond = np.empty(len(x), x.dtype)
+    beyond, zero = np.empty(len(x), x.dtype), x[0] * 0
     for f in range(len(starts) - 2, -1, -1):
         first, own, below = starts[f], starts[f + 1] - starts[f], ends[f + 1] - ends[f]
         for i in range(below):
             beyond[i] = x[rows[ends[f] + i]]
         stride = (at[f + 1] - at[f]) // max(own, 1)
+        for j in range(0, own, 4):  # four at a time, to pass over `beyond` less often
+            start = at[f] + j * stride + own
+            if j + 4 <= own:
+                a, b = panels[start : start + below], panels[start + stride : start + stride + below]
+                c, d = panels[start + 2 * stride :][:below], panels[start + 3 * stride :][:below]
+                va, vb, vc, vd = zero, zero, zero, zero
+                for i in range(below):
+                    va += a[i] * beyond[i]
+                    vb += b[i] * beyond[i]
+                    vc += c[i] * beyond[i]
+                    vd += d[i] * beyond[i]
+                x[first + j] -= va
+                x[first + j + 1] -= vb
+                x[first + j + 2] -= vc
+                x[first + j + 3] -= vd
+            else:
+                for k in range(own - j):
+                    a, va = panels[start + k * stride :][:below], zero
+                    for i in range(below):
+                        va += a[i] * beyond[i]
+                    x[first + j + k] -= va
         for j in range(own - 1, -1, -1):
-            column = panels[at[f] + j * stride : at[f] + j * stride + own + below]
-            value = x[first + j]
-            for i in range(below):
-                value -= column[own + i] * beyond[i]
+            column, value = panels[at[f] + j * stride : at[f] + j * stride + own], x[first + j]
             for i in range(j + 1, own):
                 value -= column[i] * x[first + i]
             x[first + j] = value / column[j]
