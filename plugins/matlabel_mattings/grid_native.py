@@ -7,6 +7,7 @@ which moves nothing, as what is left of a deviation falls by a hundred with each
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -17,7 +18,7 @@ from matlabel_mattings.grid_system import System, band, reduce, solve
 from matlabel_mattings.through_pymatting import Colours, Plane, Solve
 
 WIDE, NARROW = 8, 3
-"""Rows and columns of known pixels that are solved for, around unknown ones: learning based, random walk."""
+"""Pixels that known ones are solved for around unknown ones, with a penalty of 100: learning based, random walk."""
 SLACK = 100.0
 """A tolerance of alphas, in terms of PyMatting's `rtol`."""
 
@@ -45,7 +46,7 @@ def lbdm(epsilon: float, constraint: float, rtol: float, maxiter: int) -> Callab
 
         def of_trimap(trimap: Plane) -> Plane:
             unknown, f, held = _parts(trimap)
-            inside = band(unknown, WIDE)
+            inside = band(unknown, _reach(WIDE, constraint))
             return _alpha(reduce(stencil, f, constraint * held, inside), f, inside, False, rtol, maxiter)
 
         return of_trimap
@@ -62,7 +63,7 @@ def random_walk(regularization: float, constraint: float) -> Callable[[Colours],
 
         def of_trimap(trimap: Plane) -> Plane:
             unknown, f, held = _parts(trimap)
-            inside = band(unknown, NARROW)
+            inside = band(unknown, _reach(NARROW, constraint))
             return _alpha(reduce(stencil, f, constraint * sums * held, inside), f, inside, True, 0.0, 0)
 
         return of_trimap
@@ -84,6 +85,11 @@ def _parts(trimap: Plane) -> tuple[np.ndarray, Plane, Plane]:
     """Where it is unknown; 1 for foreground; 1 for known."""
     known = (trimap == 0) | (trimap == 1)
     return ~known, (trimap == 1).astype(np.float64), known.astype(np.float64)
+
+
+def _reach(width: int, constraint: float) -> int:
+    """How far that is with another penalty: a deviation falls by 1 + constraint, or faster, from pixel to pixel."""
+    return math.ceil(width * math.log(101) / math.log(1 + constraint))
 
 
 def _inner(centres: np.ndarray) -> np.ndarray:

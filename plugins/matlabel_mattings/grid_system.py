@@ -14,9 +14,9 @@ from jaxtyping import Bool, Float64
 from numba import njit
 from scipy import ndimage
 
-from matlabel_mattings import multifrontal
-from matlabel_mattings.dissection import dissect
+from matlabel_mattings.dissection import Tree, dissect
 from matlabel_mattings.grid_stencils import Stencil, around
+from matlabel_mattings.multifrontal import Factor, factorise
 
 STEPS = 12
 """Conjugate gradient steps to which a float32 factor is given; it is as good as useless where they are not enough."""
@@ -34,7 +34,7 @@ class System:
 
 def band(unknown: Bool[np.ndarray, "h w"], width: int) -> Bool[np.ndarray, "h w"]:
     """The pixels at most `width` rows and columns from an unknown one."""
-    out: Bool[np.ndarray, "h w"] = ndimage.binary_dilation(unknown, np.ones((3, 3), bool), iterations=width)
+    out: Bool[np.ndarray, "h w"] = ndimage.binary_dilation(unknown, np.ones((3, 3), bool), iterations=min(width, max(unknown.shape)))
     return out
 
 
@@ -46,7 +46,7 @@ def reduce(stencil: Stencil, f: Any, held: Any, inside: Any) -> System:
     """
     f, held, inside = (around(plane, stencil.reach) for plane in (f, held, inside))
     target = held * f
-    _multiply(stencil.planes.reshape(len(stencil.steps), -1), stencil.steps, _runs(inside.ravel()), np.where(inside, 0, -f).ravel(), target.ravel())
+    _multiply(stencil.flat, stencil.steps, _runs(inside.ravel()), np.where(inside, 0, -f).ravel(), target.ravel())
     return System(stencil, inside, np.where(inside, held, 0), np.where(inside, target, 0))
 
 
@@ -62,50 +62,52 @@ def solve(system: System, exact: bool, tolerance: float, maxiter: int) -> Any:
         ValueError: the matrix is not positive definite, or the steps were not enough, in float64 either.
     """
     reach = system.stencil.reach
-    x = np.zeros(system.target.size)
+    h, w = system.target.shape
+    x = np.zeros(h * w)
     if system.target.any():
         tree = dissect(system.inside, reach)
-        planes = system.stencil.planes.reshape(len(system.stencil.steps), -1)
-        steps, held = system.stencil.steps, system.held.ravel()
-        limits = [(np.float64, 0 if exact else maxiter)] if exact else [(np.float32, min(STEPS, maxiter)), (np.float64, maxiter)]
-        for kind, limit in limits:
-            factor = multifrontal.factorise(tree, planes, steps, held, kind)
-            if factor is None:
-                continue
-            if exact:
-                x[tree.pixels] = factor.solve(system.target.ravel()[tree.pixels])
-                break
-            found = _conjugate_gradients(system, factor, tolerance, limit)
-            if found is not None:
-                x = found
-                break
-        else:
-            if factor is None:
-                raise ValueError("the matrix is not positive definite")
-            raise ValueError(f"Conjugate gradient descent did not converge within {maxiter} iterations")
-    h, w = system.target.shape
+        x[tree.pixels] = _solution(system, tree, exact, tolerance, maxiter)
     return x.reshape(h, w)[reach : h - reach, reach : w - reach]
 
 
-def _conjugate_gradients(system: System, factor: multifrontal.Factor, tolerance: float, maxiter: int) -> Any:
-    """The solution, flat, or None if the factor, which makes a residual a correction, is not good enough."""
-    s, pixels = system.stencil, factor.tree.pixels
-    planes, runs = s.planes.reshape(len(s.steps), -1), _runs(system.inside.ravel())
-    x, p, q = np.zeros(system.target.size), np.zeros(system.target.size), np.zeros(system.target.size)
-    r = system.target.ravel().copy()
-    held = system.held.ravel()
+def _solution(system: System, tree: Tree, exact: bool, tolerance: float, maxiter: int) -> Any:
+    """In the tree's order; raises as `solve`."""
+    limits = ((np.float64, 0),) if exact else ((np.float32, min(STEPS, maxiter)), (np.float64, maxiter))
+    failure = ""
+    for kind, limit in limits:
+        factor = factorise(tree, system.stencil.flat, system.stencil.steps, system.held.ravel(), kind)
+        if factor is None:
+            failure = "the matrix is not positive definite"
+            continue
+        if exact:
+            return factor.solve(system.target.ravel()[tree.pixels])
+        x = _conjugate_gradients(system, factor, tolerance, limit)
+        if x is not None:
+            return x
+        failure = f"Conjugate gradient descent did not converge within {maxiter} iterations"
+        del factor
+    raise ValueError(failure)
+
+
+def _conjugate_gradients(system: System, factor: Factor, tolerance: float, maxiter: int) -> Any:
+    """The solution in the tree's order, or None if the factor, which makes a residual a correction, is too coarse."""
+    pixels, runs = factor.tree.pixels, _runs(system.inside.ravel())
+    held, r = system.held.ravel()[pixels], system.target.ravel()[pixels]
+    x, p, spread = np.zeros(len(pixels)), np.zeros(len(pixels)), np.zeros(system.target.size)
     before, change = 0.0, 0.0
     for _ in range(maxiter):
         size = np.abs(r).max()
         if not 0 < size < np.inf:
             return x if size == 0 else None
-        z = factor.solve((r[pixels] / size).astype(factor.panels.dtype)).astype(np.float64) * size
-        now = float(z @ r[pixels])
+        z = factor.solve((r / size).astype(factor.panels.dtype)).astype(np.float64) * size
+        now = float(z @ r)
         if not 0 < now < np.inf:
             return None
-        p[pixels] = z + (now / before if before else 0.0) * p[pixels]
-        q[:] = held * p
-        _multiply(planes, s.steps, runs, p, q)
+        p = z + (now / before if before else 0.0) * p
+        spread[pixels] = p
+        product = np.zeros_like(spread)
+        _multiply(system.stencil.flat, system.stencil.steps, runs, spread, product)
+        q = product[pixels] + held * p
         length = now / float(p @ q)
         x += length * p
         r -= length * q
