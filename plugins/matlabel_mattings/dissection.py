@@ -17,7 +17,7 @@ LEAF = 32
 """Most pixels that are not cut any further."""
 ROW, COLUMN = 16, 0xFFFF
 """While they are sorted, a pixel is its row shifted by ROW, and its column."""
-UNEVEN = 2.0
+UNEVEN = 8.0
 """How much a cut that leaves one side empty counts above one of as many pixels through the middle."""
 
 

@@ -1,8 +1,8 @@
 """Closed-form, learning based and random walk matting solved here: PyMatting's linear systems, solved exactly.
 
 Each function is what `through_pymatting.Method` asks for. Known pixels are eliminated by closed_form, as in PyMatting.
-The others hold them softly, by a penalty: those near unknown pixels are solved for, those beyond have their value,
-which moves nothing, as what is left of a deviation falls by a hundred with each pixel.
+The others hold them softly, by a penalty: those near unknown pixels, and where foreground and background meet, are
+solved for. Those beyond have their value: what is left there of a deviation is nothing.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def closed_form(epsilon: float, rtol: float, maxiter: int) -> Callable[[Colours]
     """Args: PyMatting's. `rtol` times SLACK is what the last correction may be; ValueError after `maxiter` of them."""
 
     def of_image(image: Colours) -> Solve:
+        stencil = grid_stencils.closed_form(image, epsilon)
+
         def of_trimap(trimap: Plane) -> Plane:
-            unknown, f, held = _parts(trimap)
-            stencil = grid_stencils.closed_form(image, _inner(band(unknown, 1)), epsilon)
-            system = reduce(stencil, f, held * 0, unknown)
-            return _alpha(system, f, unknown, False, rtol, maxiter)
+            unknown, f, _ = _parts(trimap)
+            return _alpha(reduce(stencil, f, np.zeros_like(f), unknown), f, unknown, False, rtol, maxiter)
 
         return of_trimap
 
@@ -42,11 +42,11 @@ def lbdm(epsilon: float, constraint: float, rtol: float, maxiter: int) -> Callab
     """As `closed_form`; `constraint` is the penalty on known pixels."""
 
     def of_image(image: Colours) -> Solve:
-        stencil = grid_stencils.learned(image, _inner(np.ones(image.shape[:2], bool)), epsilon)
+        stencil = grid_stencils.learned(image, epsilon)
 
         def of_trimap(trimap: Plane) -> Plane:
             unknown, f, held = _parts(trimap)
-            inside = band(unknown, _reach(WIDE, constraint))
+            inside = band(unknown | _contacts(unknown, f), _reach(WIDE, constraint))
             return _alpha(reduce(stencil, f, constraint * held, inside), f, inside, False, rtol, maxiter)
 
         return of_trimap
@@ -63,7 +63,7 @@ def random_walk(regularization: float, constraint: float) -> Callable[[Colours],
 
         def of_trimap(trimap: Plane) -> Plane:
             unknown, f, held = _parts(trimap)
-            inside = band(unknown, _reach(NARROW, constraint))
+            inside = band(unknown | _contacts(unknown, f), _reach(NARROW, constraint))
             return _alpha(reduce(stencil, f, constraint * sums * held, inside), f, inside, True, 0.0, 0)
 
         return of_trimap
@@ -87,16 +87,17 @@ def _parts(trimap: Plane) -> tuple[np.ndarray, Plane, Plane]:
     return ~known, (trimap == 1).astype(np.float64), known.astype(np.float64)
 
 
+def _contacts(unknown: np.ndarray, f: Plane) -> np.ndarray:
+    """Known pixels that the next row or column contradicts."""
+    out = np.zeros_like(unknown)
+    out[1:] |= (f[1:] != f[:-1]) & ~(unknown[1:] | unknown[:-1])
+    out[:, 1:] |= (f[:, 1:] != f[:, :-1]) & ~(unknown[:, 1:] | unknown[:, :-1])
+    return out
+
+
 def _reach(width: int, constraint: float) -> int:
     """How far that is with another penalty: a deviation falls by 1 + constraint, or faster, from pixel to pixel."""
     return math.ceil(width * math.log(101) / math.log(1 + constraint))
-
-
-def _inner(centres: np.ndarray) -> np.ndarray:
-    """Without those whose window does not fit the image."""
-    centres[[0, -1]] = False
-    centres[:, [0, -1]] = False
-    return centres
 
 
 def _alpha(system: System, f: Plane, inside: np.ndarray, exact: bool, rtol: float, maxiter: int) -> Plane:

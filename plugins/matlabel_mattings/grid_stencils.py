@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Float64, Int64
 from numba import njit
 
-from matlabel_mattings import grid_windows
+from matlabel_mattings.grid_windows import sum_windows
 
 FALLOFF = 900.0
 """PyMatting's random walk: a weight is exp(-FALLOFF * squared colour distance)."""
@@ -49,28 +49,29 @@ def around(plane: Any, reach: int) -> Any:
     return out
 
 
-def closed_form(image: Any, centres: Bool[np.ndarray, "h w"], epsilon: float) -> Stencil:
-    """Levin's Laplacian, summed over the 3 x 3 windows with these centres, of which none may be at the image's edge.
+def closed_form(image: Any, epsilon: float) -> Stencil:
+    """Levin's Laplacian, a sum over all 3 x 3 windows.
 
-    The order of operations is PyMatting's: on flat regions another one moves alphas by 1e-3.
+    The order of operations is PyMatting's: on flat regions another one moves alphas by 1e-3. PyMatting leaves out
+    windows without unknown pixels, which nothing that is solved depends on.
     """
-    return _windows(image, centres, epsilon, True)
+    return _windows(image, epsilon, True)
 
 
-def learned(image: Any, centres: Bool[np.ndarray, "h w"], epsilon: float) -> Stencil:
+def learned(image: Any, epsilon: float) -> Stencil:
     """Zheng's Laplacian, of the same windows.
 
     With X the window's colours and a column of ones, PyMatting sums B B, B = I - K (K + eps I)^-1 and K = X X^T, which
     is 9 x 9. With L L^T = X^T X + eps I, which is 4 x 4, and Y^T = L^-1 X^T: B B = I - Y (I + eps (L^T L)^-1) Y^T.
     """
-    return _windows(image, centres, epsilon, False)
+    return _windows(image, epsilon, False)
 
 
-def _windows(image: Any, centres: Any, epsilon: float, levin: bool) -> Stencil:
+def _windows(image: Any, epsilon: float, levin: bool) -> Stencil:
     grid = around(image, 2)
     height, width = grid.shape[:2]
     planes = np.zeros((13, height, width))
-    grid_windows.sum_windows(np.ascontiguousarray(grid.transpose(2, 0, 1)), around(centres, 2), epsilon, levin, planes)
+    sum_windows(np.ascontiguousarray(grid.transpose(2, 0, 1)), epsilon, levin, planes)
     return Stencil(2, steps(2, width), planes)
 
 

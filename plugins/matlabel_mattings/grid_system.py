@@ -34,7 +34,8 @@ class System:
 
 def band(unknown: Bool[np.ndarray, "h w"], width: int) -> Bool[np.ndarray, "h w"]:
     """The pixels at most `width` rows and columns from an unknown one."""
-    out: Bool[np.ndarray, "h w"] = ndimage.binary_dilation(unknown, np.ones((3, 3), bool), iterations=min(width, max(unknown.shape)))
+    width = min(width, max(unknown.shape))
+    out: Bool[np.ndarray, "h w"] = ndimage.binary_dilation(unknown, np.ones((3, 3), bool), iterations=width)
     return out
 
 

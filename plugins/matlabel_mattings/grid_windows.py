@@ -15,22 +15,22 @@ CHUNK = 256
 
 
 @njit(cache=True, nogil=True)
-def sum_windows(image: Any, centres: Any, epsilon: Any, levin: Any, planes: Any) -> None:
-    """Add all windows to the planes. `image` is channel h w."""
+def sum_windows(image: Any, epsilon: Any, levin: Any, planes: Any) -> None:
+    """Add all windows to the planes of a `grid_stencils.Stencil`.
+
+    Args:
+        image: channel h w, with two more pixels on every side.
+        levin: closed-form matting, else learning based.
+    """
     left, right, work = np.zeros((36, CHUNK)), np.zeros((36, CHUNK)), np.zeros((10, CHUNK))
-    for y in range(1, image.shape[1] - 1):
-        x = 0
-        while x < image.shape[2]:
-            count = 0
-            while x + count < image.shape[2] and count < CHUNK and centres[y, x + count]:
-                count += 1
-            if count:
-                if levin:
-                    _levin(image, y, x, epsilon, left, right, work, count)
-                else:
-                    _zheng(image, y, x, epsilon, left, right, work, count)
-                _spread(left, right, y, x, count, levin, planes)
-            x += max(count, 1)
+    for y in range(3, image.shape[1] - 3):
+        for x in range(3, image.shape[2] - 3, CHUNK):
+            count = min(CHUNK, image.shape[2] - 3 - x)
+            if levin:
+                _levin(image, y, x, epsilon, left, right, work, count)
+            else:
+                _zheng(image, y, x, epsilon, left, right, work, count)
+            _spread(left, right, y, x, count, levin, planes)
 
 
 @njit(cache=True, nogil=True)

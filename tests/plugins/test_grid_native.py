@@ -120,7 +120,7 @@ def test_flat_and_grey_images(name: str, image: np.ndarray) -> None:
 
 
 @every
-@pytest.mark.parametrize(("height", "width"), [(3, 3), (3, 40), (40, 3), (5, 5), (1, 40), (40, 1), (2, 40), (1, 2)])
+@pytest.mark.parametrize(("height", "width"), [(3, 3), (3, 40), (40, 3), (5, 5), (1, 40), (40, 1), (2, 40), (1, 3)])
 def test_thin_and_small_images(name: str, height: int, width: int) -> None:
     if min(height, width) < 3 and name != "random_walk":
         pytest.skip("refused: a window does not fit")
@@ -137,7 +137,7 @@ def test_degenerate_trimaps(name: str) -> None:
     trimap[2, 18] = 128
     trimap[3, 1:-1] = 128
     assert np.array_equal(METHODS[name]().open(None)(image, trimap[:1])[0], trimap[0] / 255)
-    assert apart(name, image, trimap) < CLOSE
+    assert apart(name, image, trimap[1:]) < CLOSE
 
 
 @every
@@ -201,10 +201,8 @@ def test_the_matrix_is_pymattings(name: str) -> None:
         stencil, sums = grid_stencils.random_walk(image, 1e-8)
         expected *= sums[1:-1, 1:-1].reshape(-1, 1)
     else:
-        centres = np.zeros((20, 26), bool)
-        centres[1:-1, 1:-1] = True
         make = grid_stencils.closed_form if name == "closed_form" else grid_stencils.learned
-        stencil = make(image, centres, 1e-7)
+        stencil = make(image, 1e-7)
     numbers = grid_stencils.around(np.arange(1, 521).reshape(20, 26), stencil.reach).ravel()
     pixels = np.flatnonzero(numbers)
     found = np.zeros((521, 521))
