@@ -14,8 +14,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 BYTES = 64
-"""Rows of a tile are one or two times this; columns of matrices start at multiples of it."""
+"""Rows of a tile are one or two times this, a register of the largest processors; columns are multiples of it long."""
 COLUMNS = 4
+"""Columns of a tile: with two registers of rows eight sums, enough to keep a processor's two multipliers busy."""
 
 I64 = ir.IntType(64)
 
