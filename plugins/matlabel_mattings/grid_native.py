@@ -17,7 +17,7 @@ from matlabel_mattings import grid_stencils
 from matlabel_mattings.grid_system import System, band, reduce, solve
 from matlabel_mattings.through_pymatting import Colours, Plane, Solve
 
-WIDE, NARROW = 8, 3
+WIDE, NARROW = 6, 2
 """Pixels that known ones are solved for around unknown ones, with a penalty of 100: learning based, random walk."""
 SLACK = 100.0
 """A tolerance of alphas, in terms of PyMatting's `rtol`."""
