@@ -20,11 +20,11 @@ from matlabel_mattings.through_pymatting import Colours, Plane, Solve
 WIDE, NARROW = 6, 2
 """Pixels that known ones are solved for around unknown ones, with a penalty of 100: learning based, random walk."""
 SLACK = 100.0
-"""A tolerance of alphas, in terms of PyMatting's `rtol`."""
+"""The tolerance of an alpha, as a multiple of PyMatting's `rtol`: 1e-5."""
 
 
 def closed_form(epsilon: float, rtol: float, maxiter: int) -> Callable[[Colours], Solve]:
-    """Args: PyMatting's. `rtol` times SLACK is what the last correction may be; ValueError after `maxiter` of them."""
+    """Args: PyMatting's; `rtol` times SLACK is what the next correction may be, and `maxiter` how many there may be."""
 
     def of_image(image: Colours) -> Solve:
         stencil = grid_stencils.closed_form(image, epsilon)
