@@ -1,4 +1,4 @@
-"""The native matting solvers against PyMatting called once a class: CPU time in one thread, one after the other.
+"""The native matting solvers against PyMatting called once a class: CPU time in one thread, in turns, medians of three.
 
 Trimaps of three classes are blobs cut at 0.75 and 0.2. Alphas are compared with a tight solution of the same system:
 conjugate gradients of 1e-12 (knn, closed_form), or SuperLU where those do not get there (lbdm, random_walk: minutes an
@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ METHODS: dict[str, tuple[Any, Any, Any]] = {
     "lbdm": (Lbdm, pymatting.estimate_alpha_lbdm, pymatting.lbdm_laplacian),
     "random_walk": (RandomWalk, pymatting.estimate_alpha_rw, pymatting.rw_laplacian),
 }
-REPEATS = 5
+REPEATS = 3
 
 
 def blobs(height: int, width: int, seed: int) -> Trimap:
@@ -49,14 +50,16 @@ def blobs(height: int, width: int, seed: int) -> Trimap:
     return np.stack(planes).astype(np.uint8)
 
 
-def timed(call: Callable[[], Any], repeats: int) -> tuple[float, Any]:
-    """Median seconds of CPU time, and the last result."""
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        result = call()
-        times.append(time.process_time() - start)
-    return float(np.median(times)), result
+def timed(calls: list[Callable[[], Any]]) -> tuple[list[float], list[Any]]:
+    """Median seconds of CPU time of each, called in turns, and the last results."""
+    times, results = np.empty((REPEATS, len(calls))), []
+    for turn in times:
+        results = []
+        for i, call in enumerate(calls):
+            start = time.process_time()
+            results.append(call())
+            turn[i] = time.process_time() - start
+    return list(np.median(times, axis=0)), results
 
 
 def tight(name: str, laplacian: Any, plane: np.ndarray) -> np.ndarray:
@@ -83,19 +86,15 @@ def compare(name: str, solve: Callable[[Image, Trimap], Any], image: Image, trim
     """Ratios of CPU time for one class and for three, and (largest, mean) differences: ours, then PyMatting's."""
     colours = image / 255.0
     estimate, laplacian = METHODS[name][1:]
-    one, _ = timed(lambda: solve(image, trimap[:1]), REPEATS)
-    three, native = timed(lambda: solve(image, trimap), REPEATS)
-    theirs = [timed(lambda plane=plane: estimate(colours, plane / 255.0), 1) for plane in trimap]
-    seconds = [t for t, _ in theirs]
+    calls: list[Callable[[], Any]] = [lambda: solve(image, trimap[:1]), lambda: solve(image, trimap)]
+    calls += [partial(estimate, colours, plane / 255.0) for plane in trimap]
+    (one, three, *seconds), (_, native, *theirs) = timed(calls)
     apart = []
     if exactly:
         matrix = laplacian(colours)
         exact = np.stack([tight(name, matrix, plane) for plane in trimap])
         unknown = trimap == 128
-        apart = [
-            (off.max(), off.mean())
-            for off in (np.abs(a - exact)[unknown] for a in (native, np.stack([a for _, a in theirs])))
-        ]
+        apart = [(off.max(), off.mean()) for off in (np.abs(a - exact)[unknown] for a in (native, np.stack(theirs)))]
     return (seconds[0] / one, sum(seconds) / three), apart
 
 
