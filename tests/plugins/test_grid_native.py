@@ -119,6 +119,17 @@ def test_flat_and_grey_images(name: str, image: np.ndarray) -> None:
     assert apart(name, image, trimap) < CLOSE
 
 
+# Rounding alone makes PyMatting's closed-form matrix unsymmetric here, and its symmetric part gives alphas 1e-3 away.
+# LBDM's matrix is singular but for rounding.
+@pytest.mark.parametrize(("name", "near"), [("closed_form", 3e-3), ("random_walk", CLOSE)])
+def test_areas_of_one_colour_each(name: str, near: float) -> None:
+    image = np.zeros((60, 72, 3), np.uint8)
+    image[:, :36], image[18:42, 18:54] = (255, 0, 0), (0, 0, 255)
+    trimap = np.full((1, 60, 72), 128, np.uint8)
+    trimap[0, :4], trimap[0, -4:] = 0, 255
+    assert apart(name, image, trimap) < near
+
+
 @every
 @pytest.mark.parametrize(("height", "width"), [(3, 3), (3, 40), (40, 3), (5, 5), (1, 40), (40, 1), (2, 40), (1, 3)])
 def test_thin_and_small_images(name: str, height: int, width: int) -> None:
