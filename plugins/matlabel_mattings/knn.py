@@ -5,7 +5,7 @@ neighbours are sought twice in (r, g, b, x, y), with strong and with weak weight
 rows normalised, so the matrix is not symmetric and conjugate gradients stop at a tolerance relative to the constraint.
 Deviations: with backend=pymatting none; alphas equal PyMatting's. The default, backend=native, solves the same system
 (knn_native.py) more exactly: on photographs within 2e-4 of its solution, where PyMatting's default is 1e-3 away
-(docs/knn_speed.py).
+(docs/matting_speed.py).
 """
 
 from __future__ import annotations

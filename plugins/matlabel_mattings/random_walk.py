@@ -2,8 +2,9 @@
 
 Reference: pymatting, alpha/estimate_alpha_rw.py and laplacian/rw_laplacian.py, whose defaults are ours. Its argument
 `sigma` changes nothing (the factor 900 = 1 / 0.033^2 stands in the code), so it is no field here.
-Deviations: none in the unknown region. Rows are normalised and the tolerance is relative to the constraint of 100, so
-the default is a solve that stops early.
+Deviations: with backend=pymatting none in the unknown region. Rows are normalised and the tolerance is relative to the
+constraint of 100, so PyMatting's default is a solve that stops early, up to 0.96 from the system's solution: that is
+what the paper's row shows. The default, backend=native, solves the same system directly (grid_native.py).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import ClassVar
 
 from matlabel_bench.fields import knob
 from matlabel_bench.types import Alpha, Image, Trimap
-from matlabel_mattings import through_pymatting
+from matlabel_mattings import grid_matting, through_pymatting
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,13 @@ class RandomWalk:
     radius: int = knob(1, "pixels from a window's centre to its edge", low=1)
     regularization: float = knob(1e-8, "added to the matrix's diagonal", low=0.0)
     constraint: float = knob(100.0, "penalty on known pixels (lambda)", low=0.01)
-    rtol: float = knob(1e-7, "relative residual at which conjugate gradients stop", low=0.0)
-    maxiter: int = knob(10000, "iterations after which the class counts as failed", low=1)
-    backend: str = knob("pymatting", "who solves", choices=("pymatting",))
+    rtol: float = knob(1e-7, "relative residual at which PyMatting stops; the native solver is direct", low=0.0)
+    maxiter: int = knob(10000, "iterations after which PyMatting counts the class as failed", low=1)
+    backend: str = knob(
+        "native", "who solves: this package, or PyMatting as in the paper", choices=("native", "pymatting")
+    )
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     supervision: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = False
     cost: ClassVar[float] = 3.0
@@ -37,13 +40,25 @@ class RandomWalk:
         "Grady, Schiwietz, Aharon, Westermann: Random Walks for Interactive Alpha-Matting. VIIP 2005"
     )
 
+    def __post_init__(self) -> None:
+        grid_matting.check_radius("random_walk", self.backend, self.radius)
+
     def open(self, out: Path | None) -> Callable[[Image, Trimap], Alpha]:
         """The live solver; see `through_pymatting.live`."""
+        prepare = self._native() if self.backend == "native" else self._pymatting()
+        return through_pymatting.live(through_pymatting.Method("random_walk", prepare))
+
+    def _native(self) -> Callable[[through_pymatting.Colours], through_pymatting.Solve]:
+        prepare: Callable[[through_pymatting.Colours], through_pymatting.Solve] = grid_matting.load().random_walk(
+            self.regularization, self.constraint
+        )
+        return prepare
+
+    def _pymatting(self) -> Callable[[through_pymatting.Colours], through_pymatting.Solve]:
         pm = through_pymatting.load()
 
         def laplacian(image: through_pymatting.Colours) -> object:
             return pm.rw_laplacian(image, radius=self.radius, regularization=self.regularization)
 
         cg = {"rtol": self.rtol, "maxiter": self.maxiter}
-        prepare = through_pymatting.shared_system(laplacian, pm.jacobi, self.constraint, cg)
-        return through_pymatting.live(through_pymatting.Method("random_walk", prepare))
+        return through_pymatting.shared_system(laplacian, pm.jacobi, self.constraint, cg)

@@ -6,6 +6,7 @@ import builtins
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,11 @@ from matlabel_mattings.knn import Knn
 from matlabel_mattings.lbdm import Lbdm
 from matlabel_mattings.random_walk import RandomWalk
 
-CLASSES = {"knn": Knn, "closed_form": ClosedForm, "lbdm": Lbdm, "random_walk": RandomWalk}
+CLASSES: dict[str, Any] = {"knn": Knn, "closed_form": ClosedForm, "lbdm": Lbdm, "random_walk": RandomWalk}
 
 
-def through_knn(**fields: Any) -> Knn:
-    """KNN solved by PyMatting; the default solver has tests of its own."""
-    return Knn(backend="pymatting", **fields)
-
-
-METHODS: dict[str, Any] = {"knn": through_knn, "closed_form": ClosedForm, "lbdm": Lbdm, "random_walk": RandomWalk}
+METHODS: dict[str, Any] = {name: partial(cls, backend="pymatting") for name, cls in CLASSES.items()}
+"""Solved by PyMatting; the default solvers have tests of their own."""
 BY_HAND = {"knn": "knn", "closed_form": "cf", "lbdm": "lbdm", "random_walk": "rw"}
 every = pytest.mark.parametrize("name", METHODS)
 
@@ -101,12 +98,18 @@ def test_classes_that_share_a_laplacian_equal_classes_alone(name: str) -> None:
     ("part", "kwargs"),
     [
         (
-            through_knn(neighbours=(9,), distance_weights=(1.0,), kernel="soft"),
+            METHODS["knn"](neighbours=(9,), distance_weights=(1.0,), kernel="soft"),
             {"laplacian_kwargs": {"n_neighbors": [9], "distance_weights": [1.0], "kernel": "soft"}},
         ),
-        (ClosedForm(epsilon=1e-5, radius=2), {"laplacian_kwargs": {"epsilon": 1e-5, "radius": 2}}),
-        (Lbdm(epsilon=1e-5, rtol=1e-9), {"laplacian_kwargs": {"epsilon": 1e-5}, "cg_kwargs": {"rtol": 1e-9}}),
-        (RandomWalk(radius=2, regularization=1e-6), {"laplacian_kwargs": {"radius": 2, "regularization": 1e-6}}),
+        (METHODS["closed_form"](epsilon=1e-5, radius=2), {"laplacian_kwargs": {"epsilon": 1e-5, "radius": 2}}),
+        (
+            METHODS["lbdm"](epsilon=1e-5, rtol=1e-9),
+            {"laplacian_kwargs": {"epsilon": 1e-5}, "cg_kwargs": {"rtol": 1e-9}},
+        ),
+        (
+            METHODS["random_walk"](radius=2, regularization=1e-6),
+            {"laplacian_kwargs": {"radius": 2, "regularization": 1e-6}},
+        ),
     ],
     ids=METHODS,
 )
@@ -120,7 +123,12 @@ def test_fields_reach_pymatting(part: Any, kwargs: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", [Knn(constraint=5.0), through_knn(constraint=5.0), Lbdm(constraint=1.0), RandomWalk(constraint=5.0)]
+    "part",
+    [
+        cls(constraint=constraint, backend=backend)
+        for cls, constraint in ((Knn, 5.0), (Lbdm, 1.0), (RandomWalk, 5.0))
+        for backend in ("native", "pymatting")
+    ],
 )
 def test_known_pixels_keep_to_the_contract_where_the_constraint_is_too_soft(part: Any) -> None:
     image, trimap = scene(), trimaps()
@@ -132,7 +140,7 @@ def test_the_laplacian_is_built_once_an_image_and_only_where_needed(monkeypatch:
     built = []
     real = pm.knn_laplacian
     monkeypatch.setattr(pm, "knn_laplacian", lambda *a: built.append(1) or real(*a))
-    solve = through_knn().open(None)
+    solve = METHODS["knn"]().open(None)
     solve(scene(), trimaps())
     assert len(built) == 1
     solve(scene(), np.where(trimaps() == 255, 255, 0).astype(np.uint8))
@@ -235,7 +243,7 @@ def test_a_diverged_solve_ends_at_once() -> None:
 def test_closed_form_where_no_unknown_pixel_is_near_the_foreground() -> None:
     trimap = np.zeros((1, 36, 44), np.uint8)
     trimap[0, :5], trimap[0, 30:, 5:9] = 255, 128
-    alpha = ClosedForm().open(None)(scene(), trimap)
+    alpha = METHODS["closed_form"]().open(None)(scene(), trimap)
     assert np.array_equal(alpha, (trimap == 255).astype(np.float32))
 
 
@@ -264,8 +272,8 @@ def test_fields_from_a_command_line_and_near_misses() -> None:
     assert parts.make("matting", "knn", neighbours="15,5") == Knn(neighbours=(15, 5))
     with pytest.raises(UsageError, match="did you mean 'neighbours'"):
         parts.make("matting", "knn", neighbors="15,5")
-    with pytest.raises(UsageError, match="known: pymatting"):
-        parts.make("matting", "lbdm", backend="native")
+    with pytest.raises(UsageError, match="known: native, pymatting"):
+        parts.make("matting", "lbdm", backend="nativ")
     assert {n: parts.get("matting", n).cls for n in CLASSES} == CLASSES
 
 
