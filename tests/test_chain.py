@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import photos
 import pytest
 
-from matlabel_bench import fields, results
+from matlabel_bench import fields, results, tables
 from matlabel_bench import plan as plans
+from matlabel_bench.config import Options, resolve
 from matlabel_bench.errors import DataError, UsageError
 from matlabel_bench.forecast import forecast
+from matlabel_bench.handover import output
+from matlabel_bench.images import read_label
 from matlabel_bench.jobs import Job
 from matlabel_bench.plan import CellPlan, Plan
+from matlabel_bench.planes import read_planes
 from matlabel_bench.runner import Runner
 
 Make = Callable[..., Plan]
@@ -180,6 +186,32 @@ def test_a_matting_that_takes_maps_has_no_trimap_and_the_threshold_of_maps(make:
     assert set(only(free).choosers[0].inputs) == {"maps", "alpha"}
     with pytest.raises(UsageError, match=r"(?s)a matting that takes a trimap, for trimap = 'uncertainty'.*stub-soft"):
         make(column() + soft + 'trimap = "uncertainty"\n')
+
+
+def test_labels_of_soft_alphas_are_made_at_their_own_threshold(make: Make) -> None:
+    """Otsu's on the alphas, not on the maps, and not one half."""
+    soft = '[[rows]]\nname = "soft"\ncam = "stub-cam"\nmatting = "stub-soft"\n'
+    make(column() + soft)
+    plan, job = plans.labels(photos.experiment(column('threshold = "mask-free"') + soft, photos.SPLITS))
+    assert (job.stage, set(job.inputs), set(job.inputs["threshold"].inputs)) == (
+        "label",
+        {"maps", "alpha", "threshold"},
+        {"maps", "alpha"},
+    )
+    runner = Runner(plan, lambda line: None)
+    runner.run()
+    assert not runner.failures
+    level = json.loads((plan.slot(job.inputs["threshold"]).files / "threshold.json").read_text())["threshold"]
+    sample = next(s for s in job.split if len(s.tags) == 1)
+    alpha = read_planes(output("alpha", plan.slot(job.inputs["alpha"]).files, sample.id))[0][0].astype(np.float32) / 255
+    label = read_label(output("label", plan.slot(job).files, sample.id), 254)
+    np.testing.assert_array_equal(label == sample.tags[0], alpha > np.float32(level))
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (tables.home() / "recipes").glob("*.toml")))
+def test_every_recipe_names_parts_there_are(name: str) -> None:
+    (table,) = resolve([str(tables.recipe(name))], Options(profile="tiny")).tables
+    assert len(table.rows) == len(table.columns) == 1 and table.columns[0].threshold == "mask-free"
 
 
 # Trained refiners ----------------------------------------------------------------------------------------------------

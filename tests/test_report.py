@@ -349,3 +349,7 @@ def test_heat_runs_from_violet_to_yellow_and_labels_wear_voc_colours():
     ]
     black = np.zeros((1, 3, 3), dtype=np.uint8)
     assert pictures.paint(np.array([[1, 1, 1]], dtype=np.uint8), black, 0.5)[0, 0].tolist() == [64, 0, 0]
+
+
+def test_a_matting_without_trimaps_says_so() -> None:
+    assert (str(Repairs(181, 7, 1)), str(Repairs(0, 0, 2))) == ("7 of 181 / 1", "none / 2")

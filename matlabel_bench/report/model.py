@@ -39,15 +39,15 @@ class TableInfo:
 
 @dataclass(frozen=True, slots=True)
 class Repairs:
-    """What the matting of a row met: trimaps (one an image and class), how many of them had to be repaired, and how
-    often the solver gave up and the map stood in for its alpha."""
+    """What the matting of a row met: trimaps (one an image and class; none where it takes maps), how many of them had
+    to be repaired, and how often the solver gave up and the map stood in for its alpha."""
 
     trimaps: int
     repaired: int
     fallbacks: int
 
     def __str__(self) -> str:
-        return f"{self.repaired} of {self.trimaps} / {self.fallbacks}"
+        return f"{f'{self.repaired} of {self.trimaps}' if self.trimaps else 'none'} / {self.fallbacks}"
 
 
 @dataclass(frozen=True, slots=True)
