@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from matlabel_bench.errors import BenchError, TrainingFailed
+from matlabel_bench.recipe import ABOUT
 from matlabel_bench.splits import usable
 from matlabel_bench.store import read_json, write_json
 from matlabel_bench.workers import pin_threads
@@ -129,6 +130,13 @@ def threads_of(folder: Path) -> int | None:
     """Threads with which the training in a folder of the store began; None where it has not begun."""
     path = folder / THREADS
     return int(read_json(path)["threads"]) if path.is_file() else None
+
+
+def arithmetic_of(out: Path) -> str:
+    """What the networks of a training in the store computed in; empty for a training that is not `train.run`'s."""
+    with contextlib.suppress(BenchError):
+        return str(read_json(out / ABOUT).get("arithmetic", ""))
+    return ""
 
 
 def _fixed_threads(folder: Path, threads: int) -> int:

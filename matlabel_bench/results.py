@@ -14,7 +14,7 @@ from matlabel_bench.cells import Cell
 from matlabel_bench.config import Experiment
 from matlabel_bench.errors import UsageError
 from matlabel_bench.files import write_text
-from matlabel_bench.fit import threads_of
+from matlabel_bench.fit import arithmetic_of, threads_of
 from matlabel_bench.galleries import gallery
 from matlabel_bench.jobs import Job
 from matlabel_bench.measure import Measured, curve, degenerate, measure, score_of_maps
@@ -196,10 +196,14 @@ def command(experiment: Experiment, table: Table) -> str:
 
 
 def _spent(plan: Plan, job: Job) -> dict[str, Any]:
-    """Seconds of a stage, and the threads of a training: the last bits of its weights depend on them."""
+    """Seconds of a stage; of a training also threads and arithmetic, on which its weights depend beside its key."""
     slot = plan.slot(job)
-    threads = {"threads": threads_of(slot.folder)} if job.stage == "fit" else {}
-    return {"seconds": float(slot.report()["seconds"])} | threads
+    more: dict[str, Any] = {}
+    if job.stage == "fit":
+        more = {"threads": threads_of(slot.folder)}
+        if arithmetic := arithmetic_of(slot.files):
+            more["arithmetic"] = arithmetic
+    return {"seconds": float(slot.report()["seconds"])} | more
 
 
 def _write_columns(folder: Path, done: Sequence[Measured]) -> None:

@@ -53,10 +53,8 @@ def seed_seconds(pipeline: Pipeline, inputs: Inputs, sample: Sample) -> dict[str
         maps = enlarge(cam(image, tags, *more), image.shape[:2])
         if matting is not None:
             with suppress(MattingFailed):  # the map stands in for the alpha; the time was spent all the same
-                trimap = (
-                    None if getattr(pipeline.matting, "takes", "") == "maps" else make_trimap(maps, pipeline.trimap)[0]
-                )
-                matting(image, maps if trimap is None else trimap)
+                soft = getattr(pipeline.matting, "takes", "trimap") == "maps"
+                matting(image, maps if soft else make_trimap(maps, pipeline.trimap)[0])
         return time.perf_counter() - start
 
     once()

@@ -16,6 +16,7 @@ from PIL import Image
 
 from matlabel_bench import registry
 from matlabel_bench.cells import Cell
+from matlabel_bench.fit import arithmetic_of
 from matlabel_bench.images import enlarge
 from matlabel_bench.label import make_scores
 from matlabel_bench.runner import run
@@ -135,6 +136,13 @@ def test_a_training_goes_on_from_its_stem(tmp_path: Path, monkeypatch: pytest.Mo
     result = run(photos.experiment(table, photos.SPLITS, out=tmp_path / "out"), lambda line: None)
     registry.start.cache_clear()
     assert (result.code, result.cells["t"][0].status) == (0, "measured")
+
+
+def test_the_arithmetic_of_a_training_is_read_where_it_is_told(tmp_path: Path) -> None:
+    assert arithmetic_of(tmp_path) == ""
+    for text, want in (('{"arithmetic": "bfloat16"}', "bfloat16"), ('{"part": "other"}', ""), ("[1]", ""), ("{", "")):
+        (tmp_path / "training.json").write_text(text)
+        assert arithmetic_of(tmp_path) == want
 
 
 def test_a_matting_is_trained_on_images_and_tags_alone(done: Done) -> None:

@@ -61,19 +61,9 @@ def to_options(args: argparse.Namespace) -> Options:
             raise UsageError(f"--{name} of at least 1", str(getattr(args, name)), f"choose --{name} >= 1")
     if args.seeds and len(set(args.seeds)) < len(args.seeds):
         raise UsageError("each seed once", " ".join(map(str, args.seeds)), "name every seed only once")
-    names = (
-        "profile",
-        "dataset",
-        "data_root",
-        "weights",
-        "split",
-        "out",
-        "device",
-        "workers",
-        "processes",
-        "scheduler",
-    )
-    same: dict[str, Any] = {name: getattr(args, name) for name in names}
+    what = ("profile", "dataset", "data_root", "weights", "split", "out")
+    how = ("device", "workers", "processes", "scheduler")
+    same: dict[str, Any] = {name: getattr(args, name) for name in (*what, *how)}
     return Options(
         store=store_folder(args.store), sets=tuple(args.sets), seeds=tuple(args.seeds) if args.seeds else None, **same
     )
