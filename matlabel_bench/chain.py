@@ -11,6 +11,7 @@ from matlabel_bench.cells import ThresholdRule
 from matlabel_bench.config import Experiment
 from matlabel_bench.errors import UsageError
 from matlabel_bench.jobs import Job, Jobs
+from matlabel_bench.spec import takes_maps
 from matlabel_bench.splits import Splits
 from matlabel_bench.tables import Column, Row, Table
 from matlabel_bench.timing import Pipeline
@@ -79,10 +80,6 @@ class Cell:
             usual = "mask-free" if self.column.segment else "oracle"  # no label to learn from may come from masks
             rule = self.row.threshold or ("fixed" if self.trimapped else usual)
         return rule, fixed if rule == "fixed" else None
-
-
-def takes_maps(part: Any) -> bool:
-    return getattr(part, "takes", "scores") == "maps"
 
 
 class Chains:

@@ -148,6 +148,11 @@ class Hooks:
         """Extra columns for a cell's line in `extra.csv`, e.g. energy used; None for none."""
 
 
+def takes_maps(part: Any) -> bool:
+    """Whether a refiner or matting asks for maps, in the place of scores or of a trimap."""
+    return getattr(part, "takes", "") == "maps"
+
+
 def implements(kind: str, cls: type) -> Iterator[str]:
     """The methods of the kind's protocol that `cls` lacks."""
     needed = {n for n in vars(PROTOCOLS[kind]) if not n.startswith("_")}

@@ -37,6 +37,7 @@ from matlabel_bench.images import write_label
 from matlabel_bench.label import make_label
 from matlabel_bench.planes import read_planes, write_planes
 from matlabel_bench.score import Tally, histogram, tally_label, tally_maps
+from matlabel_bench.spec import takes_maps
 from matlabel_bench.splits import whole
 from matlabel_bench.timing import seed_seconds
 from matlabel_bench.trimap import make_trimap
@@ -156,9 +157,11 @@ def _trimap(task: Task, sample: Sample) -> Outcome:
 
 
 def _alpha(task: Task, sample: Sample) -> Outcome:
-    given: Trimap | Cams = load_maps(task.inputs, sample)
+    given: Trimap | Cams
     if task.inputs.trimap is not None:
         given = read_planes(output("trimap", task.inputs.trimap, sample.id))[0]
+    else:
+        given = load_maps(task.inputs, sample)
     alpha, failed = _solve(task, sample, given)
     notes: dict[str, Any] = {"classes": len(given)} | ({"fallback": failed} if failed else {})
     write_planes(output("alpha", task.out, sample.id), np.round(alpha * 255).astype(np.uint8), given.shape[1:], notes)
@@ -166,7 +169,7 @@ def _alpha(task: Task, sample: Sample) -> Outcome:
 
 
 def _solve(task: Task, sample: Sample, given: Trimap | Cams) -> tuple[Alpha, list[str]]:
-    """Alphas of all classes, and why the solver gave up on some.
+    """Alphas of all classes, and why the solver gave up on some; `given` is the trimap, or the maps.
 
     The documented rule: a class that no solver can work on takes its map for its alpha, and the table says so. The
     classes are tried together first, because they share the image's Laplacian, then each alone.
@@ -188,7 +191,7 @@ def _solve(task: Task, sample: Sample, given: Trimap | Cams) -> tuple[Alpha, lis
 
 
 def _refine(task: Task, sample: Sample) -> Outcome:
-    load = load_values if getattr(task.part, "takes", "scores") == "maps" else load_scores
+    load = load_values if takes_maps(task.part) else load_scores
     image = sample.read()
     got = _call(task, sample, image, sample.tag_array(), load(task.inputs, sample))
     return _write(task, sample, _as_label(task, sample, got, image.shape[:2]))

@@ -11,6 +11,7 @@ from matlabel_bench import fields
 from matlabel_bench.errors import MattingFailed
 from matlabel_bench.handover import Inputs
 from matlabel_bench.images import enlarge, resize_image
+from matlabel_bench.spec import takes_maps
 from matlabel_bench.trimap import make_trimap
 from matlabel_bench.types import Sample
 
@@ -53,7 +54,7 @@ def seed_seconds(pipeline: Pipeline, inputs: Inputs, sample: Sample) -> dict[str
         maps = enlarge(cam(image, tags, *more), image.shape[:2])
         if matting is not None:
             with suppress(MattingFailed):  # the map stands in for the alpha; the time was spent all the same
-                soft = getattr(pipeline.matting, "takes", "trimap") == "maps"
+                soft = takes_maps(pipeline.matting)
                 matting(image, maps if soft else make_trimap(maps, pipeline.trimap)[0])
         return time.perf_counter() - start
 

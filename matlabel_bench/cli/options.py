@@ -30,7 +30,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         help="a field of a part, e.g. trimap.fg=0.6; repeatable (`bench show PART`)",
     )  # fmt: skip
     what.add_argument(
-        "--split", metavar="NAME", help="score another split than the profile's: val, train:2/2 (its second half)"
+        "--split", metavar="NAME", help="another split than the profile's: val, train:2/2 (the second half of train)"
     )
     what.add_argument(
         "--seed", nargs="+", action="extend", type=int, dest="seeds", metavar="N", help="one or more seeds"

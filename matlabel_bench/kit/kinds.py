@@ -19,6 +19,7 @@ from matlabel_bench.errors import DataError, UsageError
 from matlabel_bench.kit import scenes
 from matlabel_bench.kit.scenes import TAGS
 from matlabel_bench.kit.trial import Case, Trial, hold, live
+from matlabel_bench.spec import takes_maps
 from matlabel_bench.types import BACKGROUND, FOREGROUND, IGNORE, UNKNOWN, Sample, Split
 
 SAME_TRAINING = 1e-3
@@ -38,12 +39,12 @@ def cam(trial: Trial, part: Any, folder: Path) -> None:
 
 def matting(trial: Trial, part: Any, folder: Path) -> None:
     """Alpha for one and two planes; for trimaps (or maps) that leave nothing to solve, alpha or MattingFailed."""
-    takes_maps = getattr(part, "takes", "trimap") == "maps"
+    soft = takes_maps(part)
     cases = []
     for (h, w), tags in zip(scenes.SIZES, TAGS, strict=False):
-        image, given = scenes.image(h, w, tags), (scenes.maps if takes_maps else scenes.trimap)(h, w, tags)
+        image, given = scenes.image(h, w, tags), (scenes.maps if soft else scenes.trimap)(h, w, tags)
         cases.append(_matting_case(f"alpha of a {h}x{w} image with {_count(tags)}", image, given, False))
-    for name, trimap in _odd_maps() if takes_maps else _odd_trimaps():
+    for name, trimap in _odd_maps() if soft else _odd_trimaps():
         _, h, w = trimap.shape
         image = scenes.image(h, w, ())
         cases.append(_matting_case(f"alpha or MattingFailed for {name}", image, trimap, True))
@@ -53,7 +54,7 @@ def matting(trial: Trial, part: Any, folder: Path) -> None:
 
 def refiner(trial: Trial, part: Any, folder: Path) -> None:
     """Scores or a label, for one, two and no tags, from scores or from maps."""
-    evidence = scenes.maps if getattr(part, "takes", "scores") == "maps" else scenes.scores
+    evidence = scenes.maps if takes_maps(part) else scenes.scores
     cases = []
     for (h, w), tags in zip((*scenes.SIZES, scenes.SIZES[0]), TAGS, strict=True):
         args = (scenes.image(h, w, tags), np.array(tags, np.uint8), evidence(h, w, tags), *_id(part, h, w, tags))

@@ -9,9 +9,9 @@ Deviation: maps of different scales are laid over each other at the positions th
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from matlabel_bench.fields import knob
 from matlabel_bench.types import Cams, Image, Split, Tags
@@ -26,6 +26,11 @@ class Cam(Trained):
 
     cut: str = knob("layer2", "last stage that is not trained; none trains all (IRN: layer2)")
     momentum: float = knob(1e-4, "of SGD; IRN's 0.9 never reached its optimiser, 1e-4 did", low=0, high=1)
+
+    @classmethod
+    def stem_of(cls, part: Trained, **changes: Any) -> Cam:
+        """The classifier that a part with CAM's fields goes on from."""
+        return cls(**{f.name: getattr(part, f.name) for f in fields(cls)} | changes)
 
     def fit(self, train: Split, out: Path, seed: int) -> None:
         """Train the classifier. Raises UsageError (weights, fields) and TrainingFailed."""

@@ -92,10 +92,7 @@ class D2Cam(Trained):
 
     def stem(self) -> Cam | None:
         """The training that this one goes on from: of the classifier alone. None without a warm-up."""
-        if not self.warmup:
-            return None
-        shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(Cam)}
-        return Cam(**shared | {"epochs": self.warmup, "lr": self.warmup_lr or self.lr})
+        return Cam.stem_of(self, epochs=self.warmup, lr=self.warmup_lr or self.lr) if self.warmup else None
 
     def fit(self, train: Split, out: Path, seed: int, stem: Path | None = None) -> None:
         """Train classifier and generator together. Raises UsageError (weights, fields) and TrainingFailed.

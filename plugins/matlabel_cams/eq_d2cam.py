@@ -1,14 +1,14 @@
 """Equivariant D2CAM: D2CAM's generator, taught by a classifier that stands still and by images of other sizes.
 
-Not of the paper. Four readings of what it leaves open, and one loss it does not have, which together made the best maps
-from tags alone that this project has measured (docs/d2cam.md):
+Not of the paper. Four readings of what it leaves open, and one loss it does not have, which together made better maps
+than D2CAM's and as good as ReCAM's (docs/d2cam.md):
 
 - the classifier learns first and then stands still as the judge of masked features (D2CAM's `judge`);
 - the generator reads the last features and starts as the classifying layer, so that its first maps are the CAM;
 - the hinge of equation 5 never closes, and area is not free below a margin: what a cell adds to the class's evidence
   is weighed against what it costs, for large objects as for small ones;
-- L_d2, area and overlap reach the features, and grow to their weight over the first batches, because the price of the
-  start was a class's channel on one of three seeds;
+- L_d2, area and overlap reach the features, and grow to their weight over the first batches, because without
+  that one of three seeds lost a class's channel at the start;
 - maps of the image made smaller must be the maps made smaller. That loss is SEAM's equivariance (Wang et al., CVPR
   2020, equation 3; reference YudeWang/SEAM at 3212261, MIT, read for behaviour), here between sigmoid maps of one
   branch at a scale of a half or three quarters, without SEAM's attention and without its second branch's own labels.

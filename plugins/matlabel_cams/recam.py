@@ -53,7 +53,7 @@ class ReCam(Trained):
 
     def stem(self) -> Cam:
         """The first stage: the training of a classifier."""
-        return Cam(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Cam)})
+        return Cam.stem_of(self)
 
     def fit(self, train: Split, out: Path, seed: int, stem: Path | None = None) -> None:
         """Train both classifiers together. Raises UsageError (weights, fields) and TrainingFailed.

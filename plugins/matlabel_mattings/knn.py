@@ -13,12 +13,36 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import ClassVar
 
 from matlabel_bench.errors import UsageError
 from matlabel_bench.fields import knob
 from matlabel_bench.types import Alpha, Image, Trimap
 from matlabel_mattings import through_pymatting
+
+
+def check_searches(part: str, neighbours: tuple[int, ...], distance_weights: tuple[float, ...]) -> None:
+    """Raises UsageError where a search lacks its number of neighbours or its weight of the place."""
+    if not neighbours or len(neighbours) != len(distance_weights):
+        raise UsageError(
+            f"{part}.neighbours and {part}.distance_weights of one length, at least 1",
+            f"{neighbours} and {distance_weights}",
+            "give one weight a search, e.g. neighbours=20,10 distance_weights=2.0,0.1",
+        )
+
+
+def load() -> ModuleType:
+    """knn_native, ready to be called. The first use on a machine compiles, which is said on stderr once it shows.
+
+    Raises:
+        UsageError: there is no folder to keep what was compiled.
+    """
+    with through_pymatting.compiling("knn matting"):
+        from matlabel_mattings import knn_native
+
+        knn_native.warm()
+    return knn_native
 
 
 @dataclass(frozen=True)
@@ -42,13 +66,7 @@ class Knn:
     published_in: ClassVar[str] = "Chen, Li, Tang: KNN Matting. TPAMI 35(9), 2013"
 
     def __post_init__(self) -> None:
-        if not self.neighbours or len(self.neighbours) != len(self.distance_weights):
-            raise UsageError(
-                "knn.neighbours and knn.distance_weights of one length, at least 1",
-                f"{self.neighbours} and {self.distance_weights}",
-                "give one weight a search, e.g. neighbours=20,10 distance_weights=2.0,0.1",
-            )
-
+        check_searches("knn", self.neighbours, self.distance_weights)
         if self.kernel == "soft" and self.backend == "native":
             raise UsageError("knn.kernel=binary with knn.backend=native", "soft", "set backend=pymatting")
 
@@ -58,11 +76,9 @@ class Knn:
         return through_pymatting.live(through_pymatting.Method("knn", prepare, pixels=max(self.neighbours)))
 
     def _native(self) -> Callable[[through_pymatting.Colours], through_pymatting.Solve]:
-        with through_pymatting.compiling("knn matting"):
-            from matlabel_mattings import knn_native
-
-            knn_native.warm()
-        return knn_native.prepare(self.neighbours, self.distance_weights, self.constraint, self.rtol, self.maxiter)
+        fields = self.neighbours, self.distance_weights, self.constraint, self.rtol, self.maxiter
+        prepare: Callable[[through_pymatting.Colours], through_pymatting.Solve] = load().prepare(*fields)
+        return prepare
 
     def _pymatting(self) -> Callable[[through_pymatting.Colours], through_pymatting.Solve]:
         pm = through_pymatting.load()

@@ -22,9 +22,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from matlabel_bench.errors import ContractError, MattingFailed, UsageError
+from matlabel_bench.errors import ContractError, MattingFailed
 from matlabel_bench.fields import knob
 from matlabel_bench.types import Alpha, Cams, Image
+from matlabel_mattings.knn import check_searches, load
 
 LEAST = 0.01
 """Of C: a part of the graph in which no pixel has an opinion has a solution all the same."""
@@ -50,12 +51,7 @@ class PriorKnn:
     published_in: ClassVar[str] = "this project, docs/d2cam.md, after Grady (CVPR 2005) and Chen, Li, Tang (TPAMI 2013)"
 
     def __post_init__(self) -> None:
-        if not self.neighbours or len(self.neighbours) != len(self.distance_weights):
-            raise UsageError(
-                "prior_knn.neighbours and prior_knn.distance_weights of one length, at least 1",
-                f"{self.neighbours} and {self.distance_weights}",
-                "give one weight a search, e.g. neighbours=20,10 distance_weights=2.0,0.1",
-            )
+        check_searches("prior_knn", self.neighbours, self.distance_weights)
 
     def open(self, out: Path | None) -> Callable[[Image, Cams], Alpha]:
         """The live matting: an image h w 3 and its maps k h w in [0, 1] -> alphas k h w, whose sum is at most 1.
@@ -64,12 +60,8 @@ class PriorKnn:
             ContractError: later, for maps that do not fit the image. MattingFailed: fewer pixels than neighbours, or no
             convergence.
         """
-        from matlabel_mattings.through_pymatting import compiling
-
-        with compiling("knn matting"):
-            from matlabel_mattings import knn_graph, knn_native
-
-            knn_native.warm()
+        knn_native = load()
+        from matlabel_mattings import knn_graph
 
         def matte(image: Image, maps: Cams) -> Alpha:
             if maps.ndim != 3 or maps.shape[1:] != image.shape[:2]:

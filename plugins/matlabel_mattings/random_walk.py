@@ -3,7 +3,7 @@
 Reference: pymatting, alpha/estimate_alpha_rw.py and laplacian/rw_laplacian.py, whose defaults are ours. Its argument
 `sigma` changes nothing (the factor 900 = 1 / 0.033^2 stands in the code), so it is no field here.
 Deviations: with backend=pymatting none in the unknown region. Rows are normalised and the tolerance is relative to the
-constraint of 100, so PyMatting's default is a solve that stops early, up to 0.96 from the system's solution: that is
+constraint of 100, so PyMatting's default is a solve that stops early, far from the system's solution: that is
 what the paper's row shows. The default, backend=native, solves the same system directly (grid_native.py).
 """
 
