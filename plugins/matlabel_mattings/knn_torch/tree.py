@@ -7,6 +7,7 @@ has a tree of its own: one for both, built for a place weighted by 0.5, has a th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +40,7 @@ def places(count: int) -> int:
     return LEAF << (-(-count // LEAF) - 1).bit_length()
 
 
-def features(images: list[Any], spreads: tuple[float, ...], device: Any) -> tuple[list[torch.Tensor], torch.Tensor]:
+def features(images: Sequence[Any], spreads: tuple[float, ...], device: Any) -> tuple[list[torch.Tensor], torch.Tensor]:
     """(r, g, b, spread * x, spread * y) of each pixel, x and y in [0, 1]; rounded as in `knn_graph.features`.
 
     Args:
@@ -53,7 +54,7 @@ def features(images: list[Any], spreads: tuple[float, ...], device: Any) -> tupl
     sizes = [image.shape[0] * image.shape[1] for image in images]
     first = torch.full((len(images), 5, places(max(sizes))), FAR, dtype=torch.float32, device=device)
     for out, image, size in zip(first, images, sizes, strict=True):
-        colours = torch.from_numpy(np.ascontiguousarray(image)).to(device)
+        colours = torch.from_numpy(np.array(image)).to(device)  # torch warns of arrays that are read-only
         colours = table[colours.int()] if image.dtype == np.uint8 else colours.float()
         out[:3, :size] = colours.reshape(-1, 3).T
     found = []

@@ -86,16 +86,16 @@ def _walk(
         inside = gap <= reach
         if inside & (level == 0):
             there = (at ^ own) * LEAF + lane
-            apart = q0 - tl.load(points + there)[:, None]
-            total = apart * apart
-            apart = q1 - tl.load(points + size + there)[:, None]
-            total = total + apart * apart
-            apart = q2 - tl.load(points + 2 * size + there)[:, None]
-            total = total + apart * apart
-            apart = q3 - tl.load(points + 3 * size + there)[:, None]
-            total = total + apart * apart
-            apart = q4 - tl.load(points + 4 * size + there)[:, None]
-            total = total + apart * apart
+            side = q0 - tl.load(points + there)[:, None]
+            total = side * side
+            side = q1 - tl.load(points + size + there)[:, None]
+            total = total + side * side
+            side = q2 - tl.load(points + 2 * size + there)[:, None]
+            total = total + side * side
+            side = q3 - tl.load(points + 3 * size + there)[:, None]
+            total = total + side * side
+            side = q4 - tl.load(points + 4 * size + there)[:, None]
+            total = total + side * side
             some = tl.max(tl.max((total <= far[None, :]).to(tl.int32), axis=0), axis=0)
             if some > 0:
                 who = tl.load(order + there)[:, None].to(tl.int64)
