@@ -25,6 +25,7 @@ from matlabel_bench.gather import chosen, gather, timed
 from matlabel_bench.handover import Inputs, output
 from matlabel_bench.jobs import ALIKE, WHOLE, Job, items_of
 from matlabel_bench.plan import Plan, make
+from matlabel_bench.spec import runs_on
 from matlabel_bench.stages import Outcome, Task, run_chunk
 from matlabel_bench.store import Slot
 from matlabel_bench.trainings import Trainings
@@ -145,7 +146,7 @@ class Runner:
         left = [s for s in job.split if s.id not in kept]
         left = timed(left) if job.stage == "speed" else left
         outcomes: dict[str, Outcome] = {}
-        inline = getattr(job.part, "device", "cpu") != "cpu"
+        inline = runs_on(job.part) != "cpu"
         work = partial(run_chunk, task := self._task(job, out))
         if left and not inline and job.stage in ("alpha", "refine", "segment"):
             # What a library compiles at its first import, it compiles once here and not in each worker. What fails

@@ -73,8 +73,8 @@ def mattes(
 
 def neighbourhood(
     images: Sequence[Image], settings: Settings, device: str, watch: Watch = unwatched
-) -> tuple[graphs.Graph, torch.Tensor]:
-    """The graph of a batch, and the number of pixels of each image, int32 b, both on the device."""
+) -> graphs.Graph:
+    """The graph of a batch, on the device."""
     points, counts = tree.features(images, settings.distance_weights, device)
     trees = [tree.grow(p, counts) for p in points]
     watch("trees", trees)
@@ -82,7 +82,21 @@ def neighbourhood(
     watch("search", found)
     graph = graphs.build(trees, found)
     watch("graph", graph)
-    return graph, counts
+    return graph
+
+
+def systems(graph: graphs.Graph, trimaps: Sequence[Trimap], settings: Settings) -> solve.Systems:
+    """What the trimaps make of a graph: c times D for known pixels, which draws them to their value f.
+
+    The solution starts at f. Only pixels at the border of known and unknown then have a residual, so that float32
+    reaches farther; and what no known pixel is joined to stays 0, as in the reference.
+    """
+    planes = in_order(graph, trimaps, 0)
+    known, f = planes != UNKNOWN, (planes == FOREGROUND).float()
+    size = settings.constraint * f.sum(1, dtype=torch.float64).sqrt()
+    tolerance = settings.rtol * SHARPER * size * (~known).any(1)
+    target = -graph.apply(graph.degree.expand(f.shape).contiguous(), f)
+    return solve.Systems(f, settings.constraint * graph.degree * known, target, tolerance)
 
 
 def in_order(graph: graphs.Graph, planes: Sequence[np.ndarray], empty: Any) -> torch.Tensor:
@@ -141,18 +155,11 @@ def _batches(sizes: dict[int, int]) -> Iterator[list[int]]:
 def _batch(
     images: list[Image], trimaps: list[Trimap], settings: Settings, device: str, watch: Watch
 ) -> list[Alpha | MattingFailed]:
-    graph, _ = neighbourhood(images, settings, device, watch)
-    planes = in_order(graph, trimaps, 0)
-    known, f = planes != UNKNOWN, (planes == FOREGROUND).float()
-    held = settings.constraint * graph.degree * known
-    # Known pixels start at their values, so that only those at the border have a residual: float32 reaches farther.
-    target = graph.spread(f) - graph.degree * f
-    size = settings.constraint * f.sum(1, dtype=torch.float64).sqrt()
-    tolerance = settings.rtol * SHARPER * size * (~known).any(1)
-    free = ~known & graphs.reached(graph, known)
-    solution = solve.conjugate_gradients(graph, held, target, free, tolerance, settings.maxiter)
+    graph = neighbourhood(images, settings, device, watch)
+    system = systems(graph, trimaps, settings)
+    solution = solve.conjugate_gradients(graph, system, settings.maxiter)
     watch("solve", solution)
-    alphas = by_pixel(graph, (f + solution.x).clamp_(0, 1), [t.shape for t in trimaps])
+    alphas = by_pixel(graph, (system.start + solution.x).clamp_(0, 1), [t.shape for t in trimaps])
     results: list[Alpha | MattingFailed] = []
     for alpha, trimap, steps in zip(alphas, trimaps, solution.steps.cpu().numpy(), strict=True):
         if reason := trouble(steps, settings.maxiter):

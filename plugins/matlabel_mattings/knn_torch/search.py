@@ -50,12 +50,13 @@ def engine(device: torch.device, k: int) -> str:
 
         found = walk.nearest(tree, k)
     except Exception as err:
-        warnings.warn(f"triton's kernel does not run ({type(err).__name__}: {err}); torch searches instead", stacklevel=2)
-        return "torch"
-    if not torch.equal(found.sort(-1).values, by_torch(tree, k).sort(-1).values):
-        warnings.warn("triton's kernel finds other neighbours than torch, which searches instead", stacklevel=2)
-        return "torch"
-    return "triton"
+        reason = f"does not run ({type(err).__name__}: {err})"
+    else:
+        if torch.equal(found.sort(-1).values, by_torch(tree, k).sort(-1).values):
+            return "triton"
+        reason = "finds other neighbours"
+    warnings.warn(f"triton's kernel {reason}; torch searches instead", stacklevel=2)
+    return "torch"
 
 
 def fresh(tree: Tree, k: int) -> torch.Tensor:
