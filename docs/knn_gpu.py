@@ -77,20 +77,16 @@ def phases(clock: Clock, images: list[Image], trimaps: list[Trimap]) -> list[lis
 
 
 def exact(image: Image, trimap: Trimap, device: str) -> np.ndarray:
-    """The alphas of an image, by conjugate gradients in float64 to 1e-12 and another way to multiply."""
+    """The alphas of an image, by conjugate gradients in float64 to 1e-12."""
     graph = knn_torch.neighbourhood([image], SETTINGS, device)
     system = knn_torch.systems(graph, [trimap], SETTINGS)
-    links = graph.links.long()
     diagonal, target = (graph.degree + system.held)[0].double(), system.target[0].double()
-
-    def apply(p: torch.Tensor) -> torch.Tensor:
-        out = diagonal * p
-        for c in range(p.shape[1]):
-            column = p[:, c]
-            out[:, c] -= column[links].sum(1)
-            out[:, c].index_add_(0, links.view(-1), column.repeat_interleave(links.shape[1]), alpha=-1)
-        return out
-
+    twice, size = graph.links < 0, len(graph.links)
+    links = torch.where(twice, -1 - graph.links, graph.links).view(-1)
+    rows = torch.arange(size + 1, dtype=torch.int32, device=links.device) * graph.links.shape[1]
+    found = torch.sparse_csr_tensor(rows, links, 1 + twice.view(-1).double(), (size, size))
+    ones = torch.ones(len(graph.finders), dtype=torch.float64, device=links.device)
+    finders = torch.sparse_csr_tensor(graph.starts, graph.finders, ones, (size, size))
     x, r = torch.zeros_like(target), target.clone()
     p, before = torch.zeros_like(r), torch.ones_like(r[:1])
     least = 1e-24 * target.square().sum(0, keepdim=True)
@@ -98,7 +94,7 @@ def exact(image: Image, trimap: Trimap, device: str) -> np.ndarray:
         z = r / diagonal
         now = (r * z).sum(0, keepdim=True)
         p = z + p * (now / before if count else 0)
-        q = apply(p)
+        q = diagonal * p - found @ p - finders @ p
         step = torch.where(r.square().sum(0, keepdim=True) > least, now / (p * q).sum(0, keepdim=True), 0)
         if not step.any():
             break

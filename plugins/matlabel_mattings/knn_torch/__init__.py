@@ -23,7 +23,7 @@ from matlabel_mattings.knn_torch import search, solve, tree
 SHARPER = 0.1
 """Share of `rtol` at which to stop, as in `knn_native`."""
 PLACES = 1 << 22
-"""Most places of a batch, for memory's sake: a place takes some 3 kB while its graph is built."""
+"""Most places of a batch, for memory's sake: a place takes some kB while its graph is built."""
 Watch = Callable[[str, Any], None]
 
 
@@ -71,9 +71,7 @@ def mattes(
     return alphas
 
 
-def neighbourhood(
-    images: Sequence[Image], settings: Settings, device: str, watch: Watch = unwatched
-) -> graphs.Graph:
+def neighbourhood(images: Sequence[Image], settings: Settings, device: str, watch: Watch = unwatched) -> graphs.Graph:
     """The graph of a batch, on the device."""
     points, counts = tree.features(images, settings.distance_weights, device)
     trees = [tree.grow(p, counts) for p in points]
@@ -100,7 +98,7 @@ def systems(graph: graphs.Graph, trimaps: Sequence[Trimap], settings: Settings) 
 
 
 def in_order(graph: graphs.Graph, planes: Sequence[np.ndarray], empty: Any) -> torch.Tensor:
-    """Arrays k h w, one an image, at the places of their pixels: b n c, c the largest k; `empty` where there is none."""
+    """Arrays k h w, one an image, at the places of their pixels: b n c, c the largest k; `empty` where none is."""
     batch, size = graph.order.shape
     classes = max(map(len, planes))
     rows = np.full((batch, classes, size), empty, planes[0].dtype)

@@ -95,9 +95,16 @@ def _matrix(starts: torch.Tensor, columns: torch.Tensor, values: torch.Tensor) -
 
 @lru_cache(maxsize=16)
 def engine(device: torch.device) -> str:
-    """Who multiplies: "triton" on graphics cards where its kernel runs and is right on a small example, else "torch"."""
+    """Who multiplies: "triton" on graphics cards, if its kernel is right on a small example; else "torch"."""
     if device.type != "cuda":
         return "torch"
+    if reason := trouble(device):
+        warnings.warn(f"triton's kernel {reason}; torch multiplies instead", stacklevel=2)
+    return "torch" if reason else "triton"
+
+
+def trouble(device: torch.device) -> str | None:
+    """What is wrong with the kernel on a device, tried on a graph in which some places are found by many."""
     generator = torch.Generator().manual_seed(0)
     links = torch.randint(0, 300, (300, 35), generator=generator).square_().div_(300, rounding_mode="floor").int()
     searches, order = [links.to(device)], torch.arange(300, device=device)[None]
@@ -105,10 +112,5 @@ def engine(device: torch.device) -> str:
     try:
         ours, theirs = (of_links(searches, order, sparse).apply(diagonal, p) for sparse in (False, True))
     except Exception as err:
-        reason = f"does not run ({type(err).__name__}: {err})"
-    else:
-        if (ours - theirs).abs().max() < 1e-3:
-            return "triton"
-        reason = "multiplies wrongly"
-    warnings.warn(f"triton's kernel {reason}; torch multiplies instead", stacklevel=2)
-    return "torch"
+        return f"does not run ({type(err).__name__}: {err})"
+    return None if (ours - theirs).abs().max() < 1e-3 else "multiplies wrongly"

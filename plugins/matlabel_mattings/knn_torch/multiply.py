@@ -23,9 +23,10 @@ def apply(
     rows, columns = p.shape
     wide = triton.next_power_of_2(columns)
     block = max(1, TILE // (SIDE * wide))
-    _apply[(triton.cdiv(rows, block),)](
-        links, starts, finders, diagonal, p, out, rows, links.shape[1], columns, BLOCK=block, SIDE=SIDE, WIDE=wide
-    )
+    with torch.cuda.device_of(p):
+        _apply[(triton.cdiv(rows, block),)](
+            links, starts, finders, diagonal, p, out, rows, links.shape[1], columns, BLOCK=block, SIDE=SIDE, WIDE=wide
+        )
     return out
 
 

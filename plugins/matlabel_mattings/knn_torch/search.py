@@ -38,25 +38,27 @@ def nearest(tree: Tree, k: int) -> torch.Tensor:
 
 @lru_cache(maxsize=16)
 def engine(device: torch.device, k: int) -> str:
-    """Who searches: "triton" on graphics cards where its kernel runs and is right on a small example, else "torch"."""
+    """Who searches: "triton" on graphics cards, if its kernel is right on a small example; else "torch"."""
     if device.type != "cuda":
         return "torch"
+    if reason := trouble(device, k):
+        warnings.warn(f"triton's kernel {reason}; torch searches instead", stacklevel=2)
+    return "torch" if reason else "triton"
+
+
+def trouble(device: torch.device, k: int) -> str | None:
+    """What is wrong with the kernel on a device, tried on colours of few values."""
     size = places(max(500, k))
-    generator = torch.Generator().manual_seed(0)
-    points = torch.randint(0, 6, (1, 5, size), generator=generator).to(device) / 255.0
+    points = torch.randint(0, 6, (1, 5, size), generator=torch.Generator().manual_seed(0)).to(device) / 255.0
     tree = grow(points, torch.full((1,), size, dtype=torch.int32, device=device))
     try:
         from matlabel_mattings.knn_torch import walk
 
         found = walk.nearest(tree, k)
     except Exception as err:
-        reason = f"does not run ({type(err).__name__}: {err})"
-    else:
-        if torch.equal(found.sort(-1).values, by_torch(tree, k).sort(-1).values):
-            return "triton"
-        reason = "finds other neighbours"
-    warnings.warn(f"triton's kernel {reason}; torch searches instead", stacklevel=2)
-    return "torch"
+        return f"does not run ({type(err).__name__}: {err})"
+    equal = torch.equal(found.sort(-1).values, by_torch(tree, k).sort(-1).values)
+    return None if equal else "finds other neighbours"
 
 
 def fresh(tree: Tree, k: int) -> torch.Tensor:

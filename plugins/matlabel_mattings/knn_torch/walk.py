@@ -1,4 +1,4 @@
-"""The search as one kernel: a warp for each leaf, a thread for each of its points, a walk through the tree without stack.
+"""The search as one kernel: a warp for each leaf, a thread for each of its points, no stack.
 
 Leaves are met in the order of (their number XOR one's own): itself, its sibling, the two of its parent's sibling, and
 so on, which are ever farther parts of the tree. Of each part the box is asked first, and its halves where that is near.
@@ -21,10 +21,11 @@ def nearest(tree: Tree, k: int) -> torch.Tensor:
     found = fresh(tree, k)
     batch, size = tree.order.shape
     grid = (size // LEAF, batch)
-    _walk[grid](
-        tree.points, tree.order, tree.boxes, tree.counts, found, size, size // LEAF,
-        K=k, SLOTS=triton.next_power_of_2(k), LEAF=LEAF, NONE=NONE, num_warps=1, enable_fp_fusion=False,
-    )  # fmt: skip
+    with torch.cuda.device_of(found):
+        _walk[grid](
+            tree.points, tree.order, tree.boxes, tree.counts, found, size, size // LEAF,
+            K=k, SLOTS=triton.next_power_of_2(k), LEAF=LEAF, NONE=NONE, num_warps=1, enable_fp_fusion=False,
+        )  # fmt: skip
     return found
 
 
