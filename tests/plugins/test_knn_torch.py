@@ -24,7 +24,6 @@ from matlabel_mattings.knn_torch import graph, search, tree
 CLOSE = 1e-4
 """Largest difference of an alpha from the solution of its own system; the solver stays below 1e-5."""
 SETTINGS = knn_torch.Settings()
-PHOTOS = Path(os.environ.get("MATLABEL_VOC", "data/voc12-animals/VOC2012")) / "JPEGImages"
 
 
 def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -295,10 +294,8 @@ def test_the_device_counts_for_this_backend_alone() -> None:
         Knn(kernel="soft", backend="torch")
 
 
-def test_alphas_of_a_photograph_are_the_native_ones_but_for_ties() -> None:
-    if not PHOTOS.is_dir():
-        pytest.skip(f"no photographs in {PHOTOS}; set MATLABEL_VOC")
-    image = read_image(sorted(PHOTOS.iterdir())[0])[:120, :120]
+def test_alphas_of_a_photograph_are_the_native_ones_but_for_ties(real_data: Path) -> None:
+    image = read_image(sorted((real_data / "voc12-animals/VOC2012/JPEGImages").iterdir())[0])[:120, :120]
     trimap = blobs(2, 120, 120)
     native, ours = (Knn(backend=backend).open(None)(image, trimap) for backend in ("native", "torch"))
     assert np.abs(native - ours).max() < 0.03
