@@ -78,8 +78,8 @@ def phases(clock: Clock, images: list[Image], trimaps: list[Trimap]) -> list[lis
 
 def exact(image: Image, trimap: Trimap, device: str) -> np.ndarray:
     """The alphas of an image, by conjugate gradients in float64 to 1e-12."""
-    graph = knn_torch.neighbourhood([image], SETTINGS, device)
-    system = knn_torch.systems(graph, [trimap], SETTINGS)
+    graph, order, planes = knn_torch.neighbourhood([image], [trimap], SETTINGS, device)
+    system = knn_torch.systems(graph, planes, SETTINGS)
     diagonal, target = (graph.degree + system.held)[0].double(), system.target[0].double()
     twice, size = graph.links < 0, len(graph.links)
     links = torch.where(twice, -1 - graph.links, graph.links).view(-1)
@@ -99,8 +99,9 @@ def exact(image: Image, trimap: Trimap, device: str) -> np.ndarray:
         if not step.any():
             break
         x, r, before = x + step * p, r - step * q, now
-    alphas = (system.start[0].double() + x).clamp(0, 1).float()
-    return knn_torch.by_pixel(graph, alphas[None], [trimap.shape])[0]
+    alphas = knn_torch.finished(graph, planes, (system.start + x[None]).float())
+    found: np.ndarray = knn_torch.by_pixel(order, alphas)[0, :, : trimap[0].size].reshape(trimap.shape)
+    return found
 
 
 def apart(ours: np.ndarray, theirs: np.ndarray, trimap: Trimap) -> dict[str, float]:

@@ -116,9 +116,10 @@ for spread, k in ((2.0, 7), (0.1, 1), (0.0, 32)):
 assert graph.trouble(torch.device("cpu")) is None
 links = torch.randint(0, 96, (96, 40), dtype=torch.int32)
 for classes in (1, 2, 5):
-    p, diagonal = torch.rand((2, 3, 32, classes))
-    order = torch.arange(32).repeat(3, 1)
-    ours, theirs = (graph.of_links([links[:, :9], links[:, 9:]], order, sparse) for sparse in (False, True))
+    wanted = torch.rand((3, 32)) < 0.8
+    ours, theirs = (graph.of_links([links[:, :9], links[:, 9:]], wanted, sparse) for sparse in (False, True))
+    p, diagonal = torch.rand((2, *ours.places.shape, classes))
+    p[ours.places < 0] = 0
     assert (ours.apply(diagonal, p) - theirs.apply(diagonal, p)).abs().max() < 1e-4
 """
 
@@ -171,15 +172,32 @@ def direct(image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
 
 
 def test_the_graph_counts_both_directions_of_both_searches() -> None:
-    image = coarse(13, 17, 5)
-    found = knn_torch.neighbourhood([image], SETTINGS, "cpu")
-    order, n = found.order[0].numpy(), 13 * 17
-    assert (order[:n] < n).all()
-    w = adjacency(image)[order[:n]][:, order[:n]].toarray()
+    image, trimap = coarse(13, 17, 5), np.full((1, 13, 17), 128, np.uint8)
+    found, order, _ = knn_torch.neighbourhood([image], [trimap], SETTINGS, "cpu")
+    n = 13 * 17
+    assert found.places[0].tolist() == [*range(n), -1]
+    w = adjacency(image)[order[0, :n].numpy()][:, order[0, :n].numpy()].toarray()
     assert np.array_equal(found.degree[0, :n, 0].numpy(), w.sum(1))
+    assert torch.equal(found.inner[:, :n], found.degree[:, :n])
     assert np.array_equal(found.own[0, :n, 0].numpy(), w.diagonal())
-    ours = -found.apply(torch.zeros((1, len(order), n)), torch.eye(len(order))[None, :, :n].contiguous())
+    ours = -found.apply(torch.zeros((1, n + 1, n)), torch.eye(n + 1)[None, :, :n].contiguous())
     assert np.array_equal(ours[0, :n].numpy(), w)
+
+
+def test_pixels_without_a_row_are_known_as_their_neighbours_are() -> None:
+    image, trimap = picture(30, 40), np.zeros((2, 30, 40), np.uint8)
+    trimap[0, :, 20:], trimap[1, 5:9, 5:9], trimap[1, 9:12, 5:9] = 255, 128, 255
+    found, order, planes = knn_torch.neighbourhood([image], [trimap], SETTINGS, "cpu")
+    pixels, inside = order[0].numpy(), found.rank[0].numpy() >= 0
+    code = trimap.reshape(2, -1).T[pixels[pixels < 1200]] @ [1, 1000]
+    w = adjacency(image)[pixels[pixels < 1200]][:, pixels[pixels < 1200]].tocoo()
+    unlike = np.zeros(1200, bool)
+    unlike[w.row[code[w.row] != code[w.col]]] = True
+    unknown = (planes[0, :1200] == 128).any(1).numpy()
+    assert np.array_equal(inside[:1200], unlike | unknown) and not inside[1200:].any()
+    assert 0.1 < inside[:1200].mean() < 0.9
+    assert torch.equal(found.rows(planes)[0, :-1], planes[0][torch.from_numpy(inside)])
+    assert torch.equal(found.fill(found.rows(planes), planes), planes)
 
 
 @pytest.mark.parametrize(("height", "width", "seed"), [(36, 44, 0), (50, 31, 1), (1, 40, 2), (60, 1, 3)])
@@ -269,8 +287,8 @@ def test_too_few_iterations_are_a_failed_matting() -> None:
 
 def test_a_residual_that_is_no_number_is_a_failure() -> None:
     image, trimap = picture(36, 44), blobs(2, 36, 44)
-    found = knn_torch.neighbourhood([image], SETTINGS, "cpu")
-    system = knn_torch.systems(found, [trimap], SETTINGS)
+    found, _, planes = knn_torch.neighbourhood([image], [trimap], SETTINGS, "cpu")
+    system = knn_torch.systems(found, planes, SETTINGS)
     system.target[0, 0, 1] = torch.nan
     steps = knn_torch.solve.conjugate_gradients(found, system, 100).steps[0].numpy()
     assert steps[0] > 0 and knn_torch.trouble(steps[:1], 100) is None

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from matlabel_bench.contracts import check_inputs
+from matlabel_bench.contracts import TRIMAP_ALLOWANCE, check_inputs
 from matlabel_bench.errors import BenchError, MattingFailed
 from matlabel_bench.types import FOREGROUND, UNKNOWN, Alpha, Image, Trimap
 from matlabel_mattings import through_pymatting
@@ -56,86 +56,28 @@ def mattes(
     Raises:
         ContractError: image and trimap are not of one size. BenchError: the device lacks memory.
     """
-    alphas: list[Alpha | MattingFailed] = []
-    for image, trimap in zip(images, trimaps, strict=True):
+    alphas: dict[int, Alpha | MattingFailed] = {}
+    todo: dict[int, int] = {}
+    for i, (image, trimap) in enumerate(zip(images, trimaps, strict=True)):
         check_inputs(image, trimap)
-        alphas.append(_unsolved(trimap, settings))
-    todo = [i for i, alpha in enumerate(alphas) if not isinstance(alpha, MattingFailed) and _open(trimaps[i]).any()]
+        unsolved = [plane for plane in trimap if (plane == UNKNOWN).any()]
+        try:
+            for plane in unsolved:
+                through_pymatting.solvable(plane, "knn", max(settings.neighbours))
+        except MattingFailed as err:
+            alphas[i] = err
+        else:
+            if unsolved:
+                todo[i] = tree.places(plane.size)
+            else:
+                alphas[i] = (trimap == FOREGROUND).astype(np.float32)
     try:
-        for some in _batches({i: tree.places(images[i][..., 0].size) for i in todo}):
+        for some in _batches(todo):
             solved = _batch([images[i] for i in some], [trimaps[i] for i in some], settings, device, watch)
-            for i, alpha in zip(some, solved, strict=True):
-                alphas[i] = alpha
+            alphas.update(zip(some, solved, strict=True))
     except torch.OutOfMemoryError as err:
         raise BenchError(f"memory on {device} for knn matting", str(err), "use smaller images or batches") from err
-    return alphas
-
-
-def neighbourhood(images: Sequence[Image], settings: Settings, device: str, watch: Watch = unwatched) -> graphs.Graph:
-    """The graph of a batch, on the device."""
-    points, counts = tree.features(images, settings.distance_weights, device)
-    trees = [tree.grow(p, counts) for p in points]
-    watch("trees", trees)
-    found = [search.nearest(t, k) for t, k in zip(trees, settings.neighbours, strict=True)]
-    watch("search", found)
-    graph = graphs.build(trees, found)
-    watch("graph", graph)
-    return graph
-
-
-def systems(graph: graphs.Graph, trimaps: Sequence[Trimap], settings: Settings) -> solve.Systems:
-    """What the trimaps make of a graph: c times D for known pixels, which draws them to their value f.
-
-    The solution starts at f. Only pixels at the border of known and unknown then have a residual, so that float32
-    reaches farther; and what no known pixel is joined to stays 0, as in the reference.
-    """
-    planes = in_order(graph, trimaps, 0)
-    known, f = planes != UNKNOWN, (planes == FOREGROUND).float()
-    size = settings.constraint * f.sum(1, dtype=torch.float64).sqrt()
-    tolerance = settings.rtol * SHARPER * size * (~known).any(1)
-    target = -graph.apply(graph.degree.expand(f.shape).contiguous(), f)
-    return solve.Systems(f, settings.constraint * graph.degree * known, target, tolerance)
-
-
-def in_order(graph: graphs.Graph, planes: Sequence[np.ndarray], empty: Any) -> torch.Tensor:
-    """Arrays k h w, one an image, at the places of their pixels: b n c, c the largest k; `empty` where none is."""
-    batch, size = graph.order.shape
-    classes = max(map(len, planes))
-    rows = np.full((batch, classes, size), empty, planes[0].dtype)
-    for row, p in zip(rows, planes, strict=True):
-        row[: len(p), : p[0].size] = p.reshape(len(p), -1)
-    there = torch.from_numpy(rows).to(graph.order.device)
-    return there.gather(2, graph.order[:, None].expand(there.shape)).transpose(1, 2).contiguous()
-
-
-def by_pixel(graph: graphs.Graph, values: torch.Tensor, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
-    """The reverse of `in_order`, for float32: an array of each shape k h w."""
-    rows = values.transpose(1, 2)
-    rows = torch.empty_like(rows).scatter_(2, graph.order[:, None].expand(rows.shape), rows).cpu().numpy()
-    return [row[:k, : h * w].reshape(k, h, w) for row, (k, h, w) in zip(rows, shapes, strict=True)]
-
-
-def trouble(steps: np.ndarray, maxiter: int) -> str | None:
-    """What went wrong, by an image's `solve.Solution.steps`; None where nothing did."""
-    if (steps == solve.BROKEN).any():
-        return "conjugate gradients diverged"
-    return f"no convergence within {maxiter} iterations" if (steps == solve.SLOW).any() else None
-
-
-def _open(trimap: Trimap) -> np.ndarray:
-    """bool k: classes with unknown pixels, the only ones that are solved."""
-    found: np.ndarray = (trimap == UNKNOWN).any((1, 2))
-    return found
-
-
-def _unsolved(trimap: Trimap, settings: Settings) -> Alpha | MattingFailed:
-    """The trimap as alphas, or why it is refused."""
-    try:
-        for plane in trimap[_open(trimap)]:
-            through_pymatting.solvable(plane, "knn", max(settings.neighbours))
-    except MattingFailed as err:
-        return err
-    return (trimap == FOREGROUND).astype(np.float32)
+    return [alphas[i] for i in range(len(images))]
 
 
 def _batches(sizes: dict[int, int]) -> Iterator[list[int]]:
@@ -153,16 +95,78 @@ def _batches(sizes: dict[int, int]) -> Iterator[list[int]]:
 def _batch(
     images: list[Image], trimaps: list[Trimap], settings: Settings, device: str, watch: Watch
 ) -> list[Alpha | MattingFailed]:
-    graph = neighbourhood(images, settings, device, watch)
-    system = systems(graph, trimaps, settings)
+    graph, order, planes = neighbourhood(images, trimaps, settings, device, watch)
+    system = systems(graph, planes, settings)
     solution = solve.conjugate_gradients(graph, system, settings.maxiter)
     watch("solve", solution)
-    alphas = by_pixel(graph, (system.start + solution.x).clamp_(0, 1), [t.shape for t in trimaps])
+    alphas = finished(graph, planes, system.start + solution.x)
+    rows, steps = by_pixel(order, alphas), solution.steps.cpu().numpy()
     results: list[Alpha | MattingFailed] = []
-    for alpha, trimap, steps in zip(alphas, trimaps, solution.steps.cpu().numpy(), strict=True):
-        if reason := trouble(steps, settings.maxiter):
-            results.append(through_pymatting.unsolved("knn", reason))
-        else:
-            alpha[~_open(trimap)] = (trimap == FOREGROUND)[~_open(trimap)]
-            results.append(through_pymatting.hold_known(alpha, trimap))
+    for row, trimap, taken in zip(rows, trimaps, steps, strict=True):
+        reason = trouble(taken, settings.maxiter)
+        alpha = row[: len(trimap), : trimap[0].size].reshape(trimap.shape)
+        results.append(through_pymatting.unsolved("knn", reason) if reason else alpha)
     return results
+
+
+def neighbourhood(
+    images: Sequence[Image], trimaps: Sequence[Trimap], settings: Settings, device: str, watch: Watch = unwatched
+) -> tuple[graphs.Graph, torch.Tensor, torch.Tensor]:
+    """The graph of a batch as far as its trimaps need it, int64 b n the pixel at each place, and the trimaps by place,
+    uint8 b n c, c the most classes of an image; all on the device."""
+    points, counts = tree.features(images, settings.distance_weights, device)
+    trees = [tree.grow(p, counts) for p in points]
+    watch("trees", trees)
+    found = [search.nearest(t, k) for t, k in zip(trees, settings.neighbours, strict=True)]
+    watch("search", found)
+    order = trees[0].order.long()
+    planes = by_place(order, trimaps)
+    graph = graphs.build(trees, found, planes, UNKNOWN)
+    watch("graph", graph)
+    return graph, order, planes
+
+
+def systems(graph: graphs.Graph, planes: torch.Tensor, settings: Settings) -> solve.Systems:
+    """What trimaps by place make of a graph: known pixels are drawn to their value f with c times D.
+
+    The solution starts at f. Only pixels at the border of known and unknown then have a residual, so that float32
+    reaches farther; and what no known pixel is joined to stays 0, as in the reference.
+    """
+    f = (planes == FOREGROUND).float()
+    size = settings.constraint * f.sum(1, dtype=torch.float64).sqrt()
+    tolerance = settings.rtol * SHARPER * size * (planes == UNKNOWN).any(1)
+    held = settings.constraint * graph.degree * graph.rows((planes != UNKNOWN).float())
+    start = graph.rows(f)
+    target = -graph.apply(graph.inner.expand(start.shape).contiguous(), start)
+    return solve.Systems(start, held, target, tolerance)
+
+
+def finished(graph: graphs.Graph, planes: torch.Tensor, found: torch.Tensor) -> torch.Tensor:
+    """Alphas by place, float32 b n c, of solutions by row; known pixels as near to the trimap as the contract asks."""
+    f = (planes == FOREGROUND).float()
+    alphas = graph.fill(found.clamp(0, 1), f)
+    return torch.where((planes != UNKNOWN) & ((alphas - f).abs() > TRIMAP_ALLOWANCE), f, alphas)
+
+
+def by_place(order: torch.Tensor, trimaps: Sequence[np.ndarray]) -> torch.Tensor:
+    """Arrays k h w, one an image, at the places of their pixels: b n c, c the largest k; 0 where there is none."""
+    batch, size = order.shape
+    rows = np.zeros((batch, max(map(len, trimaps)), size), trimaps[0].dtype)
+    for row, trimap in zip(rows, trimaps, strict=True):
+        row[: len(trimap), : trimap[0].size] = trimap.reshape(len(trimap), -1)
+    there = torch.from_numpy(rows).to(order.device)
+    return there.gather(2, order[:, None].expand(there.shape)).transpose(1, 2).contiguous()
+
+
+def by_pixel(order: torch.Tensor, values: torch.Tensor) -> np.ndarray:
+    """The reverse of `by_place`, left in one array b c n."""
+    rows = values.transpose(1, 2).contiguous()
+    back: np.ndarray = torch.empty_like(rows).scatter_(2, order[:, None].expand(rows.shape), rows).cpu().numpy()
+    return back
+
+
+def trouble(steps: np.ndarray, maxiter: int) -> str | None:
+    """What went wrong, by an image's `solve.Solution.steps`; None where nothing did."""
+    if (steps == solve.BROKEN).any():
+        return "conjugate gradients diverged"
+    return f"no convergence within {maxiter} iterations" if (steps == solve.SLOW).any() else None

@@ -1,8 +1,8 @@
 """Conjugate gradients for the systems of all classes of all images at once, on the graph they share.
 
-float32 with sums in float64, and the diagonal as preconditioner. Full systems are solved, not what a trimap leaves of
-them: classes then share one graph, of whose bytes an iteration mostly consists. The coarse system of `knn_native`
-saves too few iterations here (104 become 68 at 512 x 512) to pay for its making.
+float32 with sums in float64, and the diagonal as preconditioner. The classes of an image share one graph, of whose bytes
+an iteration mostly consists: a row is there if any class needs it. The coarse system of `knn_native` saves too few
+iterations here (104 become 68 at 512 x 512) to pay for its making.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ SLOW, BROKEN = -1, -2
 
 @dataclass(frozen=True, slots=True)
 class Systems:
-    """(D - W + held) (start + x) = target + (D - W + held) start, for c right-hand sides of each of b images."""
+    """(D - W + held) (start + x) = target + (D - W + held) start, for c right-hand sides of each of b images.
+
+    All by row, as in `Graph`.
+    """
 
     start: torch.Tensor
-    """float32 b n c"""
+    """float32 b m c"""
     held: torch.Tensor
-    """float32 b n c or b n 1, at least 0; above 0 somewhere in every part of the graph in which `target` is not 0."""
+    """float32 b m c or b m 1, at least 0; above 0 somewhere in every part of the graph in which `target` is not 0."""
     target: torch.Tensor
-    """float32 b n c"""
+    """float32 b m c"""
     tolerance: torch.Tensor
     """float64 b c: for the length of the residual, each row divided by D. 0: there is nothing to solve, x is 0."""
 
@@ -38,7 +41,7 @@ class Solution:
     """Of `Systems`."""
 
     x: torch.Tensor
-    """float32 b n c"""
+    """float32 b m c"""
     steps: torch.Tensor
     """int32 b c: iterations, or SLOW or BROKEN."""
 
