@@ -137,8 +137,8 @@ def systems(graph: graphs.Graph, planes: torch.Tensor, settings: Settings) -> so
     tolerance = settings.rtol * SHARPER * size * (planes == UNKNOWN).any(1)
     held = settings.constraint * graph.degree * graph.rows((planes != UNKNOWN).float())
     start = graph.rows(f)
-    target = -graph.apply(graph.inner.expand(start.shape).contiguous(), start)
-    return solve.Systems(start, held, target, tolerance)
+    away, _ = graph.apply(graph.inner.expand(start.shape).contiguous(), start)
+    return solve.Systems(start, held, -away, tolerance)
 
 
 def finished(graph: graphs.Graph, planes: torch.Tensor, found: torch.Tensor) -> torch.Tensor:

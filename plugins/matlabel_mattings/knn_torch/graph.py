@@ -13,9 +13,11 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 
+from matlabel_mattings.knn_torch import steps
 from matlabel_mattings.knn_torch.tree import Tree
 
 
@@ -42,15 +44,35 @@ class Graph:
     matrices: tuple[torch.Tensor, torch.Tensor] | None
     """The halves as sparse matrices, where torch multiplies."""
 
-    def apply(self, diagonal: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
-        """(diagonal - W) p for each of the c columns; all of them float32 b m c, p 0 where there is no place."""
+    def apply(self, diagonal: torch.Tensor, p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """q = (diagonal - W) p for each of the c columns, and p . q, float64 b c.
+
+        The arrays are float32 b m c, and p is 0 where there is no place.
+        """
+        if self.matrices is None:
+            from matlabel_mattings.knn_torch import multiply
+
+            return multiply.apply(self.links, self.starts, self.finders, diagonal, p)
         flat = p.view(-1, p.shape[-1])
+        w = torch.addmm(self.matrices[0] @ flat, self.matrices[1], flat).view(p.shape)
+        q = torch.addcmul(w.neg_(), diagonal, p)
+        return q, steps.dot(p, q)
+
+    def turn(self, p: torch.Tensor, *others: torch.Tensor) -> None:
+        """`steps.turn`, by whoever multiplies."""
+        self._steps().turn(p, *others)
+
+    def advance(self, x: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
+        """`steps.advance`, by whoever multiplies."""
+        result: torch.Tensor = self._steps().advance(x, *others)
+        return result
+
+    def _steps(self) -> Any:
         if self.matrices is not None:
-            w = torch.addmm(self.matrices[0] @ flat, self.matrices[1], flat).view(p.shape)
-            return torch.addcmul(w.neg_(), diagonal, p)
+            return steps
         from matlabel_mattings.knn_torch import multiply
 
-        return multiply.apply(self.links, self.starts, self.finders, diagonal.view(flat.shape), flat).view(p.shape)
+        return multiply
 
     def rows(self, values: torch.Tensor) -> torch.Tensor:
         """b n c by place -> b m c by row, 0 where there is no place."""
@@ -166,14 +188,26 @@ def engine(device: torch.device) -> str:
 
 
 def trouble(device: torch.device) -> str | None:
-    """What is wrong with the kernel on a device, tried on a graph in which some places are found by many."""
+    """What is wrong with the kernels on a device, tried on a graph in which some places are found by many."""
     generator = torch.Generator().manual_seed(0)
     links = torch.randint(0, 300, (300, 35), generator=generator).square_().div_(300, rounding_mode="floor").int()
-    searches, wanted = [links.to(device)], torch.ones((1, 300), dtype=torch.bool, device=device)
-    p, diagonal = (torch.rand((1, 301, 3), generator=generator).to(device) for _ in range(2))
-    p[:, -1] = 0
+    arrays = torch.rand((5, 1, 301, 3), generator=generator)
+    arrays[:, :, -1] = 0
+    sums = torch.rand((3, 1, 3), generator=generator)
+    sums[1, 0, 0] = 0
+    theirs = _iteration(links, arrays.clone(), sums, sparse=True)
     try:
-        ours, theirs = (of_links(searches, wanted, sparse).apply(diagonal, p) for sparse in (False, True))
+        ours = [o.cpu() for o in _iteration(links.to(device), arrays.to(device), sums.to(device), sparse=False)]
     except Exception as err:
         return f"does not run ({type(err).__name__}: {err})"
-    return None if (ours - theirs).abs().max() < 1e-3 else "multiplies wrongly"
+    near = all(torch.allclose(a, b, rtol=1e-4, atol=1e-4) for a, b in zip(ours, theirs, strict=True))
+    return None if near else "multiplies wrongly"
+
+
+def _iteration(links: torch.Tensor, arrays: torch.Tensor, sums: torch.Tensor, sparse: bool) -> tuple[torch.Tensor, ...]:
+    """All that an iteration computes, of any numbers."""
+    graph = of_links([links], torch.ones((1, len(links)), dtype=torch.bool, device=links.device), sparse)
+    (x, r, p, inverse, diagonal), (now, before, step) = arrays.unbind(), sums.unbind()
+    graph.turn(p, r, inverse, now.double(), before.double())
+    q, along = graph.apply(diagonal, p)
+    return x, r, p, q, along, graph.advance(x, r, p, q, inverse, step)

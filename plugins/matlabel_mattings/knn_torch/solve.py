@@ -1,8 +1,8 @@
 """Conjugate gradients for the systems of all classes of all images at once, on the graph they share.
 
-float32 with sums in float64, and the diagonal as preconditioner. The classes of an image share one graph, of whose bytes
-an iteration mostly consists: a row is there if any class needs it. The coarse system of `knn_native` saves too few
-iterations here (104 become 68 at 512 x 512) to pay for its making.
+float32 with sums in float64, and the diagonal as preconditioner. The classes of an image share one graph, of whose
+bytes an iteration mostly consists: a row is there if any class needs it. The coarse system of `knn_native` saves too
+few iterations here (104 become 68 at 512 x 512) to pay for its making.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from matlabel_mattings.knn_torch.graph import Graph
+from matlabel_mattings.knn_torch.steps import dot
 
 CHECK = 4
 """Iterations between two looks at the residuals, each of which waits for the graphics card."""
@@ -52,9 +53,9 @@ def conjugate_gradients(graph: Graph, systems: Systems, maxiter: int) -> Solutio
     diagonal = (graph.degree + systems.held).expand(r.shape).contiguous()
     inverse = 1 / (diagonal - graph.own).clamp_(min=1)  # a place without links has a target of 0
     x, p = torch.zeros_like(r), torch.zeros_like(r)
+    now, before = dot(r, r * inverse), torch.zeros_like(tolerance)
     running = tolerance > 0
     steps = torch.where(running, SLOW, 0).int()
-    before = torch.zeros_like(tolerance)
     for count in range(maxiter + 1):
         if count % CHECK == 0 or count == maxiter:
             norm = (r / graph.degree).square_().sum(1, dtype=torch.float64)
@@ -63,17 +64,8 @@ def conjugate_gradients(graph: Graph, systems: Systems, maxiter: int) -> Solutio
             running = running & ~ended & ~broken
             if not running.any():
                 break
-        z = r * inverse
-        now = (r * z).sum(1, dtype=torch.float64)
-        p = z.addcmul_(p, _column(torch.where(before > 0, now / before, 0)))
-        q = graph.apply(diagonal, p)
-        along = (p * q).sum(1, dtype=torch.float64)
-        step = _column(torch.where(running & (along > 0), now / along, 0))
-        x.addcmul_(p, step)
-        r.addcmul_(q, step, value=-1)
-        before = now
+        graph.turn(p, r, inverse, now, before)
+        q, along = graph.apply(diagonal, p)
+        step = torch.where(running & (along > 0), now / along, 0).float()
+        before, now = now, graph.advance(x, r, p, q, inverse, step)
     return Solution(x, steps)
-
-
-def _column(numbers: torch.Tensor) -> torch.Tensor:
-    return numbers.float()[:, None]
