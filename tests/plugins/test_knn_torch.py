@@ -104,8 +104,9 @@ def test_a_tree_holds_every_point_once_and_its_boxes_hold_them() -> None:
 
 KERNELS = """
 import torch
+from matlabel_mattings import knn_torch
 from matlabel_mattings.knn_torch import graph, search, tree, walk
-from test_knn_torch import IMAGES
+from test_knn_torch import IMAGES, blobs, picture
 
 small = [image for image in IMAGES if image[..., 0].size <= 300]
 for spread, k in ((2.0, 7), (0.1, 1), (0.0, 32)):
@@ -122,6 +123,14 @@ for classes in (1, 2, 5):
     p[ours.places < 0] = 0
     for mine, other in zip(ours.apply(diagonal, p), theirs.apply(diagonal, p), strict=True):
         assert torch.allclose(mine, other, rtol=1e-4, atol=1e-4)
+shapes = [(9, 13), (12, 11)]
+images = [picture(*shape) for shape in shapes]
+trimaps = [blobs(classes, *shape) for classes, shape in enumerate(shapes, 1)]
+settings = knn_torch.Settings((6, 4))
+expected = knn_torch.mattes(images, trimaps, settings, "cpu")
+search.engine = graph.engine = lambda *a: "triton"
+for alpha, other in zip(knn_torch.mattes(images, trimaps, settings, "cpu"), expected, strict=True):
+    assert abs(alpha - other).max() < 1e-5
 """
 
 

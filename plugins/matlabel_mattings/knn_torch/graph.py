@@ -107,8 +107,8 @@ def build(trees: list[Tree], neighbours: list[torch.Tensor], planes: torch.Tenso
 def _unsettled(searches: list[torch.Tensor], planes: torch.Tensor, unknown: int) -> torch.Tensor:
     """bool b n: whether a place is unknown in any plane, or any plane of a neighbour is unlike its own."""
     wanted = (planes == unknown).any(2).view(-1)
-    for plane in planes.unbind(2):
-        values = plane.reshape(-1)
+    for some in planes.split(3, 2):
+        values = (some.int() << 8 * torch.arange(some.shape[2], device=some.device)).sum(2, dtype=torch.int32).view(-1)
         for links in searches:
             unlike = values[links] != values[:, None]
             wanted |= unlike.any(1)
