@@ -114,16 +114,24 @@ def neighbourhood(
 ) -> tuple[graphs.Graph, torch.Tensor, torch.Tensor]:
     """The graph of a batch as far as its trimaps need it, int64 b n the pixel at each place, and the trimaps by place,
     uint8 b n c, c the most classes of an image; all on the device."""
-    points, counts = tree.features(images, settings.distance_weights, device)
-    trees = [tree.grow(p, counts) for p in points]
-    watch("trees", trees)
-    found = [search.nearest(t, k) for t, k in zip(trees, settings.neighbours, strict=True)]
-    watch("search", found)
+    trees, found = searched(images, settings, device, watch)
     order = trees[0].order.long()
     planes = by_place(order, trimaps)
     graph = graphs.build(trees, found, planes, UNKNOWN)
     watch("graph", graph)
     return graph, order, planes
+
+
+def searched(
+    images: Sequence[Image], settings: Settings, device: str, watch: Watch = unwatched
+) -> tuple[list[tree.Tree], list[torch.Tensor]]:
+    """The tree of each search in a batch, and what it found, on the device."""
+    points, counts = tree.features(images, settings.distance_weights, device)
+    trees = [tree.grow(p, counts) for p in points]
+    watch("trees", trees)
+    found = [search.nearest(t, k) for t, k in zip(trees, settings.neighbours, strict=True)]
+    watch("search", found)
+    return trees, found
 
 
 def systems(graph: graphs.Graph, planes: torch.Tensor, settings: Settings) -> solve.Systems:

@@ -110,9 +110,9 @@ def _unsettled(searches: list[torch.Tensor], planes: torch.Tensor, unknown: int)
     for some in planes.split(3, 2):
         values = (some.int() << 8 * torch.arange(some.shape[2], device=some.device)).sum(2, dtype=torch.int32).view(-1)
         for links in searches:
-            unlike = values[links] != values[:, None]
+            unlike = values.index_select(0, links.view(-1)).view(links.shape) != values[:, None]
             wanted |= unlike.any(1)
-            wanted[links[unlike]] = True
+            wanted[links[unlike].long()] = True
     return wanted.view(planes.shape[:2])
 
 
@@ -133,7 +133,8 @@ def of_links(searches: list[torch.Tensor], wanted: torch.Tensor, sparse: bool) -
     from_ = (places.clamp(min=0) + torch.arange(batch, device=wanted.device)[:, None] * size).view(-1)
     last = (first + length - 1).expand(batch, length).reshape(-1, 1).int()
     no_place = places.view(-1, 1) < 0
-    searches = [torch.where(no_place, last, number[links[from_]]) for links in searches]
+    searches = [links.index_select(0, from_) for links in searches]
+    searches = [torch.where(no_place, last, number.index_select(0, s.view(-1)).view(s.shape)) for s in searches]
     degree = torch.where(no_place, 1, degree[from_][:, None]).view(batch, length, 1)
     return _joined(searches, last, places, rank, degree.float(), sparse)
 

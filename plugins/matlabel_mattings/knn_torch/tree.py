@@ -96,7 +96,7 @@ def _by_longest_side(runs: torch.Tensor, low: torch.Tensor, high: torch.Tensor) 
     axis = (high - low).argmax(1, keepdim=True)
     along = runs.gather(1, axis[..., None].expand(-1, -1, -1, length))[:, 0]
     start, end = (side.gather(1, axis)[:, 0, :, None] for side in (low, high))
-    top = (1 << (31 - (batch * nodes).bit_length())) - 1
+    top = (1 << min(22, 31 - (batch * nodes).bit_length())) - 1  # float32 counts so far without gaps
     part = (along - start) / (end - start).clamp(min=1e-30) * (top - 1)  # may round away what is finer than 1 / top
     part = torch.where(along < FAR, part, top).int()
     run = torch.arange(batch * nodes, dtype=torch.int32, device=runs.device).view(batch, nodes, 1)
