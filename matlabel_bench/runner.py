@@ -25,6 +25,7 @@ from matlabel_bench.gather import chosen, gather, timed
 from matlabel_bench.handover import Inputs, output
 from matlabel_bench.jobs import ALIKE, WHOLE, Job, items_of
 from matlabel_bench.plan import Plan, make
+from matlabel_bench.spec import runs_on
 from matlabel_bench.stages import Outcome, Task, run_chunk
 from matlabel_bench.store import Slot
 from matlabel_bench.trainings import Trainings
@@ -145,7 +146,7 @@ class Runner:
         left = [s for s in job.split if s.id not in kept]
         left = timed(left) if job.stage == "speed" else left
         outcomes: dict[str, Outcome] = {}
-        gpu = getattr(job.part, "device", "cpu") != "cpu"
+        gpu = runs_on(job.part) != "cpu"
         share = self.plan.experiment.options.per_gpu
         work = partial(run_chunk, task := self._task(job, out))
         if left and not gpu and job.stage in ("alpha", "refine", "segment"):

@@ -13,6 +13,7 @@ pymatting and pydensecrf are imported inside `fit` and `open`. Class attributes 
     takes: ClassVar[str]                of a refiner: "scores" (default), or "maps", the seed before any threshold;
                                         of a matting: "trimap" (default), or "maps"
     wants_id: ClassVar[bool]            whether the live function gets the image's id last; default False
+    runs_on: ClassVar[str]              where it runs; default its field `device`, or "cpu". May be a property
 
 A method `note(self) -> str`, if there is one, gives a line that is printed under every table with the part.
 
@@ -151,6 +152,11 @@ class Hooks:
 def takes_maps(part: Any) -> bool:
     """Whether a refiner or matting asks for maps, in the place of scores or of a trimap."""
     return getattr(part, "takes", "") == "maps"
+
+
+def runs_on(part: Any) -> str:
+    """Where a part's live function computes; worker processes are for what runs on the "cpu" alone."""
+    return str(getattr(part, "runs_on", getattr(part, "device", "cpu")))
 
 
 def implements(kind: str, cls: type) -> Iterator[str]:

@@ -11,7 +11,7 @@ from matlabel_bench import fields
 from matlabel_bench.errors import MattingFailed
 from matlabel_bench.handover import Inputs
 from matlabel_bench.images import enlarge, resize_image
-from matlabel_bench.spec import takes_maps
+from matlabel_bench.spec import runs_on, takes_maps
 from matlabel_bench.trimap import make_trimap
 from matlabel_bench.types import Sample
 
@@ -31,8 +31,10 @@ class Pipeline:
     size: int = SIDE
 
     @property
-    def device(self) -> str:
-        return str(getattr(self.cam, "device", "cpu"))
+    def runs_on(self) -> str:
+        """A device of its parts other than the processor, where there is one."""
+        used = [runs_on(part) for part in (self.cam, self.matting) if part is not None]
+        return next((device for device in used if device != "cpu"), "cpu")
 
     def key(self) -> dict[str, Any]:
         """The fields of its parts, for the cache key."""

@@ -144,8 +144,8 @@ def test_the_key_holds_the_fields_of_all_parts(stubs: None) -> None:
         "size": 512,
     }
     assert "matting" not in Pipeline(StubCam(), TrimapRule(), None).key()
-    assert base.device == "cpu"
-    assert Pipeline(SimpleNamespace(device="cuda"), TrimapRule(), None).device == "cuda"
+    assert base.runs_on == "cpu"
+    assert Pipeline(SimpleNamespace(device="cuda"), TrimapRule(), None).runs_on == "cuda"
 
 
 def test_a_column_of_seconds_in_a_table(tmp_path: Path, stubs: None, monkeypatch: pytest.MonkeyPatch) -> None:

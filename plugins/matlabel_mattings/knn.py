@@ -5,7 +5,9 @@ neighbours are sought twice in (r, g, b, x, y), with strong and with weak weight
 rows normalised, so the matrix is not symmetric and conjugate gradients stop at a tolerance relative to the constraint.
 Deviations: with backend=pymatting none; alphas equal PyMatting's. The default, backend=native, solves the same system
 (knn_native.py) more exactly: on photographs within 2e-4 of its solution, where PyMatting's default is 1e-3 away
-(docs/matting_speed.py).
+(docs/matting_speed.py). backend=torch (knn_torch) solves it for all classes and several images at once, on graphics
+cards too, and as exactly; but it settles ties among neighbours by the pixels' order and not by that of PyMatting's
+tree, which moves alphas by some 4e-3 at most.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import ClassVar
 
-from matlabel_bench.errors import UsageError
+from matlabel_bench.errors import MattingFailed, UsageError
 from matlabel_bench.fields import knob
 from matlabel_bench.types import Alpha, Image, Trimap
 from matlabel_mattings import through_pymatting
@@ -56,8 +58,11 @@ class Knn:
     rtol: float = knob(1e-7, "relative residual at which conjugate gradients stop", low=0.0)
     maxiter: int = knob(10000, "iterations after which the class counts as failed", low=1)
     backend: str = knob(
-        "native", "who solves: this package, or PyMatting as in the paper", choices=("native", "pymatting")
+        "native",
+        "who solves: this package, in numba or in torch, or PyMatting as in the paper",
+        choices=("native", "torch", "pymatting"),
     )
+    device: str = knob("cpu", "where backend=torch runs: cpu, cuda or cuda:N; the others use the processor", key="none")
 
     version: ClassVar[int] = 2
     supervision: ClassVar[tuple[str, ...]] = ()
@@ -67,11 +72,18 @@ class Knn:
 
     def __post_init__(self) -> None:
         check_searches("knn", self.neighbours, self.distance_weights)
-        if self.kernel == "soft" and self.backend == "native":
-            raise UsageError("knn.kernel=binary with knn.backend=native", "soft", "set backend=pymatting")
+        if self.kernel == "soft" and self.backend != "pymatting":
+            raise UsageError(f"knn.kernel=binary with knn.backend={self.backend}", "soft", "set backend=pymatting")
+
+    @property
+    def runs_on(self) -> str:
+        """The device, where the backend uses one."""
+        return self.device if self.backend == "torch" else "cpu"
 
     def open(self, out: Path | None) -> Callable[[Image, Trimap], Alpha]:
-        """The live solver; see `through_pymatting.live`."""
+        """The live solver; see `through_pymatting.live`. With backend=torch, `knn_torch.mattes` takes many."""
+        if self.backend == "torch":
+            return self._torch()
         prepare = self._native() if self.backend == "native" else self._pymatting()
         return through_pymatting.live(through_pymatting.Method("knn", prepare, pixels=max(self.neighbours)))
 
@@ -79,6 +91,20 @@ class Knn:
         fields = self.neighbours, self.distance_weights, self.constraint, self.rtol, self.maxiter
         prepare: Callable[[through_pymatting.Colours], through_pymatting.Solve] = load().prepare(*fields)
         return prepare
+
+    def _torch(self) -> Callable[[Image, Trimap], Alpha]:
+        from matlabel_mattings import knn_torch
+
+        fields = self.neighbours, self.distance_weights, self.constraint, self.rtol, self.maxiter
+        settings = knn_torch.Settings(*fields)
+
+        def matte(image: Image, trimap: Trimap) -> Alpha:
+            (alpha,) = knn_torch.mattes([image], [trimap], settings, self.device)
+            if isinstance(alpha, MattingFailed):
+                raise alpha
+            return alpha
+
+        return matte
 
     def _pymatting(self) -> Callable[[through_pymatting.Colours], through_pymatting.Solve]:
         pm = through_pymatting.load()

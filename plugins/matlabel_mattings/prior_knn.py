@@ -42,6 +42,8 @@ class PriorKnn:
     distance_weights: tuple[float, ...] = knob((2.0, 0.1), "weight of the place in each search", low=0.0)
     rtol: float = knob(1e-4, "relative residual at which conjugate gradients stop", low=0.0)
     maxiter: int = knob(2000, "iterations after which the image counts as failed", low=1)
+    backend: str = knob("native", "who solves: this package in numba, or in torch", choices=("native", "torch"))
+    device: str = knob("cpu", "where backend=torch runs: cpu, cuda or cuda:N", key="none")
 
     version: ClassVar[int] = 1
     supervision: ClassVar[tuple[str, ...]] = ()
@@ -53,6 +55,11 @@ class PriorKnn:
     def __post_init__(self) -> None:
         check_searches("prior_knn", self.neighbours, self.distance_weights)
 
+    @property
+    def runs_on(self) -> str:
+        """The device, where the backend uses one."""
+        return self.device if self.backend == "torch" else "cpu"
+
     def open(self, out: Path | None) -> Callable[[Image, Cams], Alpha]:
         """The live matting: an image h w 3 and its maps k h w in [0, 1] -> alphas k h w, whose sum is at most 1.
 
@@ -60,8 +67,7 @@ class PriorKnn:
             ContractError: later, for maps that do not fit the image. MattingFailed: fewer pixels than neighbours, or no
             convergence.
         """
-        knn_native = load()
-        from matlabel_mattings import knn_graph
+        solve = self._torch() if self.backend == "torch" else self._native()
 
         def matte(image: Image, maps: Cams) -> Alpha:
             if maps.ndim != 3 or maps.shape[1:] != image.shape[:2]:
@@ -71,21 +77,46 @@ class PriorKnn:
                 return maps
             if maps[0].size < (most := max(self.neighbours)):
                 raise MattingFailed(f"an image of at least {most} pixels", str(maps[0].size), "use fewer neighbours")
-            graph = knn_graph.build(image / 255.0, self.neighbours, self.distance_weights)
-            priors, confidence = self._priors(maps.reshape(len(maps), -1)[:, graph.order])
-            system, held = knn_graph.pulled(graph, self.weight * confidence)
+            priors, confidence = self._priors(maps.reshape(len(maps), -1))
             try:
-                solve = knn_native.solver(system, self.maxiter)
-                found = [solve(held * p, self.rtol * np.linalg.norm(held * p / graph.degree)) for p in priors]
+                alphas = np.clip(solve(image, self.weight * confidence, priors), 0, 1)
             except ValueError as err:
                 remedy = "raise prior_knn.weight, prior_knn.rtol or prior_knn.maxiter"
                 raise MattingFailed("prior_knn to solve the image", str(err), remedy) from err
-            alphas = np.empty((len(maps), maps[0].size), np.float32)
-            alphas[:, graph.order] = np.clip(found, 0, 1)
             alphas /= np.maximum(alphas.sum(0), 1)  # what the solver's tolerance may add
             return alphas.reshape(maps.shape)
 
         return matte
+
+    def _native(self) -> Callable[[Image, np.ndarray, np.ndarray], np.ndarray]:
+        """(image, pull n, priors k n) -> solutions k n, pixel by pixel; raises ValueError."""
+        knn_native = load()
+        from matlabel_mattings import knn_graph
+
+        def solve(image: Image, pull: np.ndarray, priors: np.ndarray) -> np.ndarray:
+            graph = knn_graph.build(image / 255.0, self.neighbours, self.distance_weights)
+            system, held = knn_graph.pulled(graph, pull[graph.order])
+            one, targets = knn_native.solver(system, self.maxiter), held * priors[:, graph.order]
+            alphas = np.empty(priors.shape, np.float32)
+            alphas[:, graph.order] = [one(t, self.rtol * np.linalg.norm(t / graph.degree)) for t in targets]
+            return alphas
+
+        return solve
+
+    def _torch(self) -> Callable[[Image, np.ndarray, np.ndarray], np.ndarray]:
+        """As `_native`."""
+        from matlabel_mattings.knn_torch import Settings, priors
+
+        settings = Settings(self.neighbours, self.distance_weights, rtol=self.rtol, maxiter=self.maxiter)
+
+        def solve(image: Image, pull: np.ndarray, prior: np.ndarray) -> np.ndarray:
+            size = image.shape[:2]
+            (found,) = priors.spread([image], [pull.reshape(size)], [prior.reshape(-1, *size)], settings, self.device)
+            if isinstance(found, str):
+                raise ValueError(found)
+            return found.reshape(prior.shape)
+
+        return solve
 
     def _priors(self, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """p of each class, and C."""

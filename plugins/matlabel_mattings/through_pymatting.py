@@ -131,12 +131,12 @@ def live(method: Method) -> Callable[[Image, Trimap], Alpha]:
                 alpha[index] = plane == FOREGROUND
                 continue
             with _failures(method, plane):
-                _solvable(method, plane)
+                solvable(plane, method.name, method.pixels, method.side)
                 solve = solve or method.prepare(image / 255.0)
                 alpha[index] = solve(plane / 255.0)
                 if not np.isfinite(alpha[index]).all():
                     raise ValueError("the solution is not finite")
-        return _hold_known(alpha, trimap)
+        return hold_known(alpha, trimap)
 
     return matte
 
@@ -155,30 +155,38 @@ def _failures(method: Method, plane: np.ndarray) -> Iterator[None]:
     except BenchError:
         raise
     except Exception as err:
-        raise MattingFailed(
-            f"{method.name} matting to solve the trimap",
-            f"{type(err).__name__}: {err}",
-            "the map stands in for the alpha; try another matting, a larger maxiter, or other trimap thresholds",
-        ) from err
+        raise unsolved(method.name, f"{type(err).__name__}: {err}") from err
 
 
-def _solvable(method: Method, plane: np.ndarray) -> None:
-    """Raises MattingFailed where the method has no unique solution, or PyMatting would not start."""
+def unsolved(name: str, reason: str) -> MattingFailed:
+    """The error of a method that tried."""
+    remedy = "the map stands in for the alpha; try another matting, a larger maxiter, or other trimap thresholds"
+    return MattingFailed(f"{name} matting to solve the trimap", reason, remedy)
+
+
+def solvable(plane: np.ndarray, name: str, pixels: int = 1, side: int = 1) -> None:
+    """Raises MattingFailed where a method has no unique solution of a class, or PyMatting would not start.
+
+    Args:
+        plane: the trimap of the class, h w.
+        name: of the method.
+        pixels, side: fewest pixels that an image may have, and fewest rows and columns.
+    """
     lacks = [n for n, v in (("foreground", FOREGROUND), ("background", BACKGROUND)) if not (plane == v).any()]
     if lacks:
         raise MattingFailed(
             "a trimap with foreground and background", f"no {' and no '.join(lacks)}", "repair it by trimap.make_trimap"
         )
-    if plane.size < method.pixels or min(plane.shape) < method.side:
-        least = f"{method.side} x {method.side}" if method.side > 1 else f"{method.pixels} pixels"
+    if plane.size < pixels or min(plane.shape) < side:
+        least = f"{side} x {side}" if side > 1 else f"{pixels} pixels"
         raise MattingFailed(
-            f"an image of at least {least} for {method.name} matting",
+            f"an image of at least {least} for {name} matting",
             f"{plane.shape[0]} x {plane.shape[1]}",
             "the map stands in for the alpha; fewer neighbours or a smaller radius take smaller images",
         )
 
 
-def _hold_known(alpha: Alpha, trimap: Trimap) -> Alpha:
+def hold_known(alpha: Alpha, trimap: Trimap) -> Alpha:
     """Write the trimap's values where a known pixel left them by more than the contract allows."""
     target = (trimap == FOREGROUND).astype(np.float32)
     off = (trimap != UNKNOWN) & (np.abs(alpha - target) > TRIMAP_ALLOWANCE)

@@ -83,6 +83,23 @@ def test_a_class_without_a_map_stays_at_zero() -> None:
     np.testing.assert_allclose(got[:1], PART.open(None)(image, maps[:1]), atol=1e-3)
 
 
+@pytest.mark.parametrize("size", [(17, 13), (1, 40), (33, 32)])
+def test_torch_solves_the_same(size: tuple[int, int]) -> None:
+    """But for ties among neighbours, of which a noisy image has few."""
+    image, maps = example(2, 1, size)
+    maps[1, : size[0] // 2] = 0
+    fields = {"neighbours": (6, 4), "weight": 0.01, "rtol": 1e-7}
+    native, ours = (PriorKnn(**fields, backend=backend).open(None)(image, maps) for backend in ("native", "torch"))
+    np.testing.assert_allclose(ours, native, atol=2e-3)
+    assert ours.dtype == np.float32
+    maps[1] = 0
+    assert not PriorKnn(**fields, backend="torch").open(None)(image, maps)[1].any()
+    with pytest.raises(MattingFailed, match=r"(?s)prior_knn to solve the image.*within 1 iterations.*maxiter"):
+        PriorKnn(neighbours=(6, 4), weight=1e-5, rtol=1e-9, maxiter=1, backend="torch").open(None)(image, maps)
+    assert PriorKnn(device="cuda").runs_on == "cpu"
+    assert PriorKnn(device="cuda", backend="torch").runs_on == "cuda"
+
+
 def test_bad_input_is_told() -> None:
     image, maps = example(2)
     matte = PART.open(None)
