@@ -44,6 +44,8 @@ class Options:
     workers: int = 1
     processes: int = 1
     """Processes of one training (DDP), started by torch's launcher."""
+    per_gpu: int = 1
+    """Trainings, or processes over images, that share the GPU."""
     scheduler: str | None = None
 
 

@@ -146,9 +146,10 @@ class Runner:
         left = [s for s in job.split if s.id not in kept]
         left = timed(left) if job.stage == "speed" else left
         outcomes: dict[str, Outcome] = {}
-        inline = runs_on(job.part) != "cpu"
+        gpu = runs_on(job.part) != "cpu"
+        share = self.plan.experiment.options.per_gpu
         work = partial(run_chunk, task := self._task(job, out))
-        if left and not inline and job.stage in ("alpha", "refine", "segment"):
+        if left and not gpu and job.stage in ("alpha", "refine", "segment"):
             # What a library compiles at its first import, it compiles once here and not in each worker. What fails
             # here fails there again, and becomes the reason of a cell.
             with suppress(Exception, SystemExit):
@@ -157,9 +158,9 @@ class Runner:
             bar.at(len(kept))
             while left:  # workers are shared out anew whenever a training has ended or begun
                 busy = len(self.trainings.running)
-                limit = max(1, self.workers.count - busy) if busy else 0
+                limit = share if gpu else max(1, self.workers.count - busy) if busy else 0
                 changed = partial(self._other_than, busy)
-                for chunk in self.workers.map(work, left, inline=inline, limit=limit, until=changed):
+                for chunk in self.workers.map(work, left, inline=gpu and share == 1, limit=limit, until=changed):
                     outcomes.update((o.id, o) for o in chunk)
                     bar.at(len(kept) + len(outcomes))
                     if job.stage != "speed":

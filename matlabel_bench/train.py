@@ -77,8 +77,12 @@ def run(
 def _train(network: Any, dataset: Any, recipe: Recipe, out: Path, seed: int) -> None:
     network = network.to(memory_format=torch.channels_last)  # a third faster on CPUs, and what tensor cores want
     order = Order(len(dataset), recipe, seed)
-    pinned = recipe.device != "cpu"
-    loader = DataLoader(dataset, order.share, sampler=order, num_workers=recipe.readers, pin_memory=pinned)
+    gpu = recipe.device != "cpu"
+    # A GPU would wait for images that this process reads between steps; on a CPU the cores are taken.
+    readers = recipe.readers or (torch.get_num_threads() if gpu else 0)
+    loader = DataLoader(
+        dataset, order.share, sampler=order, num_workers=readers, pin_memory=gpu, persistent_workers=readers > 0
+    )
     wrapper = WRAPPERS[recipes.arithmetic(recipe)]
     checkpoint = recipes.readable(out / CHECKPOINT)
     total = recipes.total_steps(recipe, len(dataset))

@@ -39,8 +39,7 @@ class Trainings:
     def __init__(self, runner: Runner) -> None:
         options = runner.plan.experiment.options
         self.runner = runner
-        # A GPU takes one training at a time; cores are shared between trainings.
-        self.room = 1 if options.device != "cpu" else runner.workers.count
+        self.room = options.per_gpu if options.device != "cpu" else runner.workers.count
         self.running: list[Training] = []
         self.peers = Counter(_depth(job) for job in runner.plan.jobs.values() if job.stage == "fit")
 

@@ -74,7 +74,7 @@ class Workers:
 
         Args:
             work: picklable; called with a chunk, in a worker process.
-            inline: stay in this process (work on a GPU: one process feeds it best).
+            inline: stay in this process (the only one on a GPU: its memory holds the network once).
             limit: use at most so many workers (0: all), to leave cores to trainings that run beside.
             until: once it is true no further chunk is begun; those begun are finished and yielded. Not on a cluster.
 

@@ -103,6 +103,12 @@ def test_interrupted_and_resumed_is_the_same_bytes(tmp_path: Path, stop_in: int)
     assert metrics.read(tmp_path / "broken" / LOG).index.tolist() == [1, 2, 3, 4, 5, 6]
 
 
+def test_images_that_other_processes_read_give_the_same_bytes(tmp_path: Path) -> None:
+    for readers in (0, 2):
+        train(tmp_path / str(readers), recipe=replace(RECIPE, readers=readers))
+    assert (tmp_path / "0" / WEIGHTS).read_bytes() == (tmp_path / "2" / WEIGHTS).read_bytes()
+
+
 def test_half_precision_on_a_cpu_that_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """bfloat16 where the CPU is quick at it and amp is on; the record says so; weights stay float32."""
     half = replace(RECIPE, amp=True)

@@ -46,6 +46,10 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         "--workers", type=int, default=cores(), metavar="N", help="processes over images; default all cores"
     )
     how.add_argument("--processes", type=int, default=1, metavar="N", help="processes of one training (DDP); default 1")
+    how.add_argument(
+        "--per-gpu", type=int, default=1, metavar="N",
+        help="trainings, or processes over images, that share a GPU; default 1, more where networks are small",
+    )  # fmt: skip
     how.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler, to spread images over a cluster")
     loud = how.add_mutually_exclusive_group()
     loud.add_argument("--quiet", action="store_true", help="no progress")
@@ -56,13 +60,14 @@ def to_options(args: argparse.Namespace) -> Options:
     """The parsed options as the frozen record the core works with. Raises UsageError for impossible numbers."""
     from matlabel_bench.config import Options
 
-    for name in ("workers", "processes"):
+    for name in ("workers", "processes", "per_gpu"):
         if getattr(args, name) < 1:
-            raise UsageError(f"--{name} of at least 1", str(getattr(args, name)), f"choose --{name} >= 1")
+            option = "--" + name.replace("_", "-")
+            raise UsageError(f"{option} of at least 1", str(getattr(args, name)), f"choose {option} >= 1")
     if args.seeds and len(set(args.seeds)) < len(args.seeds):
         raise UsageError("each seed once", " ".join(map(str, args.seeds)), "name every seed only once")
     what = ("profile", "dataset", "data_root", "weights", "split", "out")
-    how = ("device", "workers", "processes", "scheduler")
+    how = ("device", "workers", "processes", "per_gpu", "scheduler")
     same: dict[str, Any] = {name: getattr(args, name) for name in (*what, *how)}
     return Options(
         store=store_folder(args.store), sets=tuple(args.sets), seeds=tuple(args.seeds) if args.seeds else None, **same

@@ -107,7 +107,7 @@ class D2Cam(Trained):
         network = self._network(backbone, len(train.classes))
         if stem is not None:
             load(network.classifier, stem)
-            network.begin(self.crops(backbone, train, seed))
+            network.to(self.device).begin(self.crops(backbone, train, seed))
         self.train(network, backbone, train, out, seed + NEXT_SEED if stem else seed)
 
     def open(self, out: Path) -> Callable[[Image, Tags], Cams]:

@@ -213,12 +213,14 @@ class D2Network(nn.Module):
     @torch.no_grad()
     def _peaks(self, images: Any) -> torch.Tensor:
         """The mean largest activation of each class over images that have it, some `LOOKS` of all: N."""
-        classifier, total, number = self.classifier.eval(), 0.0, 0.0
+        classifier, weight = self.classifier.eval(), self.classifier.head.weight
+        total, number = weight.new_zeros(len(weight)), weight.new_zeros(len(weight))
         for index in range(0, len(images), max(1, len(images) // LOOKS)):
             one = images[0, index]
-            highest = classifier.head(classifier.upper(classifier.features(one["images"][None]))).amax((2, 3))[0]
-            total, number = total + highest * one["tags"], number + one["tags"]
-        return torch.as_tensor(total) / torch.as_tensor(number).clamp(min=1)
+            pixels, tags = one["images"][None].to(weight.device), one["tags"].to(weight.device)
+            highest = classifier.head(classifier.upper(classifier.features(pixels))).amax((2, 3))[0]
+            total, number = total + highest * tags, number + tags
+        return total / number.clamp(min=1)
 
     def _pull(self, told: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Length of the gradient that each loss sends to the generator's weights, every `watch` calls."""
