@@ -155,7 +155,7 @@ def takes_maps(part: Any) -> bool:
 
 
 def runs_on(part: Any) -> str:
-    """Where a part's live function computes; worker processes are for what runs on the "cpu" alone."""
+    """Where a part's live function computes: one process a core is for what runs on the "cpu" alone."""
     return str(getattr(part, "runs_on", getattr(part, "device", "cpu")))
 
 

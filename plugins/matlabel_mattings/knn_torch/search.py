@@ -2,7 +2,8 @@
 
 Of a pixel's neighbours, those with the k smallest (distance, index of the pixel) are taken. Distances are sums of
 squares in float32, one operation after the other, none fused; so it does not matter who finds them, or in which order.
-PyMatting settles ties by the order of its tree: neighbours differ there, and alphas by some 4e-3 at most.
+PyMatting settles ties by the order of its tree. Where colours have 8 bits ties are common: on photographs of 256 x 256
+alphas differ by up to 0.02, by 3e-4 in the mean of unknown pixels, and labels at one pixel in 15,000.
 
 A leaf's points search together, and meet the leaves whose boxes are no farther than the farthest of their candidates.
 """
