@@ -230,7 +230,8 @@ def test_two_runs_share_one_store(words, tmp_path) -> None:
     assert computed.count("fit stub-trained") == 2, "each key is computed by one of the two runs only"
 
 
-def test_interrupt_says_how_to_go_on(words, tmp_path) -> None:
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_says_how_to_go_on(words, tmp_path, by) -> None:
     run = subprocess.Popen(
         [sys.executable, "-m", "matlabel_bench", *words],
         cwd=tmp_path,
@@ -241,7 +242,7 @@ def test_interrupt_says_how_to_go_on(words, tmp_path) -> None:
         preexec_fn=hear_interrupts,
     )
     _wait_for(tmp_path / "bench-store", "fit/*/files/state.json", 1)
-    run.send_signal(signal.SIGINT)
+    run.send_signal(by)
     error = run.communicate(timeout=60)[1]
     assert run.returncode == 130
     assert "same command" in error

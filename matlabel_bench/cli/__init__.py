@@ -8,7 +8,9 @@ help. Nothing numeric is imported before a command needs it, so that `bench --he
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     pin_threads()  # before anything numeric is imported, and for every process this one starts
     debug = "--debug" in words
     command = next((w for w in words if not w.startswith("-")), "")
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what ends a job on a cluster is as good as Ctrl-C
     try:
         args = parse(build(), words)
         return int(args.command(args))

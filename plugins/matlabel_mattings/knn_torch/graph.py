@@ -174,7 +174,7 @@ def _mutual(links: torch.Tensor, every: torch.Tensor) -> torch.Tensor:
 def _matrix(starts: torch.Tensor, columns: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     size = len(starts) - 1
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        warnings.filterwarnings("ignore", "Sparse (CSR tensor support|invariant checks)")
         return torch.sparse_csr_tensor(starts, columns, values, (size, size), check_invariants=False)
 
 
