@@ -99,5 +99,5 @@ class Knn:
         return ClassByClass(replace(self, backend="pymatting"))
 
     def exact(self, image: Image, trimap: Trimap) -> Alpha:
-        """The solution of PyMatting's system, float32 k h w; seconds to minutes a class."""
+        """The solution of PyMatting's own system, float32 k h w; seconds a class."""
         return exact.linked(image, trimap, self._laplacian, self.constraint)

@@ -71,5 +71,5 @@ class RandomWalk:
         return ClassByClass(replace(self, backend="pymatting"))
 
     def exact(self, image: Image, trimap: Trimap) -> Alpha:
-        """The solution of PyMatting's system, float32 k h w; seconds to minutes a class."""
+        """The solution of PyMatting's own system, float32 k h w; seconds a class."""
         return exact.held(image, trimap, self._laplacian, self.constraint)

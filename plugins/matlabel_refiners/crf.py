@@ -86,6 +86,10 @@ class Crf:
 
         return refine
 
+    def reference(self) -> EveryLabel:
+        """pydensecrf over all labels of VOC, for `bench perf`."""
+        return EveryLabel(self)
+
     def _unary(self, scores: Scores) -> Unary:
         planes = len(scores)
         if self.unary == "softmax":
@@ -93,6 +97,29 @@ class Crf:
         energy = np.full((planes, scores[0].size), -np.log((1 - self.certainty) / (planes - 1)), np.float32)
         np.put_along_axis(energy, scores.argmax(axis=0).reshape(1, -1), np.float32(-np.log(self.certainty)), axis=0)
         return energy
+
+
+@dataclass(frozen=True)
+class EveryLabel:
+    """The same CRF over all labels of a data set, absent ones among them, as pydensecrf is commonly called."""
+
+    crf: Crf
+    labels: int = 21
+    """Of VOC, background included; tags must be below."""
+
+    def open(self, out: Path | None) -> Callable[[Image, Tags, Scores], Scores]:
+        """The live refiner: the marginals of background and tags, scaled to sum to 1."""
+        live = self.crf.open(out)
+        every = np.arange(1, self.labels, dtype=np.uint8)
+
+        def refine(image: Image, tags: Tags, scores: Scores) -> Scores:
+            planes = [0, *(int(tag) for tag in tags)]
+            full = np.zeros((self.labels, *scores.shape[1:]), np.float32)
+            full[planes] = scores
+            found = live(image, every, full)[planes]
+            return found / np.maximum(found.sum(axis=0), np.float32(FLOOR))
+
+        return refine
 
 
 def _marginals(inferred: object, shape: tuple[int, ...]) -> Scores:
