@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,9 +130,8 @@ def _joined(metric: str, values: Sequence[float]) -> tuple[float, str, float, fl
     import numpy as np
 
     how = METRICS[metric]
-    join: Callable[[Sequence[float]], Any] = {"median": np.median, "mean": np.mean, "max": np.max}[how.joined]
-    value = join(values)
-    return float(value), how.unit, min(values), max(values), len(values)
+    ways: Mapping[str, Any] = {"median": np.median, "mean": np.mean, "max": np.max}
+    return float(ways[how.joined](values)), how.unit, min(values), max(values), len(values)
 
 
 def _place(row: Mapping[str, Any]) -> Place:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from matlabel_bench.perf.book import Place
-from matlabel_bench.perf.pairs import arguments, compare, first_use, memory
-from matlabel_bench.perf.plan import Bench, Numbers, Step, guarded, setting
+from matlabel_bench.perf.pairs import arguments, compare, first_use, once
+from matlabel_bench.perf.plan import Bench, Numbers, Step, Subject, guarded, setting
 from matlabel_bench.perf.scenes import Scene, label_of
 from matlabel_bench.types import UNKNOWN, Alpha
 
@@ -18,33 +18,31 @@ SECTION = "mattings"
 
 
 def steps(bench: Bench) -> Iterator[Step]:
-    """First use and memory once, then all settings in every round."""
+    """All settings in every round; memory and first use once, behind the first."""
     options, subjects = bench.options, bench.subjects("matting")
-    for subject in subjects:
-        if not options.quick:
-            yield Step(Place(SECTION, subject.name, "first use"), partial(first_use, subject))
-        for size in options.sizes:
-            for classes in options.classes:
-                place = Place(SECTION, subject.name, setting(size, classes), what="memory")
-                yield Step(place, partial(memory, subject, partial(bench.scene, 0, size, classes)))
     for turn in range(options.repeat):
         for size in options.sizes:
             for subject in subjects:
                 for classes in options.classes:
                     place = Place(SECTION, subject.name, setting(size, classes), turn)
+                    yield Step(place, partial(_work, subject, bench, turn, size, classes))
+        if turn == 0:
+            for subject in subjects:
+                yield from once(bench, subject, options.sizes)
+                if not options.quick:  # half a minute of compiling
+                    yield Step(Place(SECTION, subject.name, "first use"), partial(first_use, subject))
 
-                    def work(subject: Any = subject, cut: Any = (turn, size, classes)) -> tuple[Numbers, str]:
-                        scene = bench.scene(*cut)
-                        out, alphas, reasons = compare(subject, scene)
-                        if hasattr(subject.part, "exact") and cut[0] < len(bench.photos):
-                            told, reason = guarded(partial(_apart, alphas, subject.part, bench, *cut))
-                            out |= told
-                            reasons += [reason] * bool(reason)
-                        return out | {"unknown pixels": 100 * float((scene.trimap == UNKNOWN).mean())}, "; ".join(
-                            reasons
-                        )
 
-                    yield Step(place, work)
+def _work(subject: Subject, bench: Bench, turn: int, size: tuple[int, int], classes: int) -> tuple[Numbers, str]:
+    """Both in turns; where the part knows what is exact, how far both are from it, once a photograph."""
+    scene = bench.scene(turn, size, classes)
+    out, alphas, reasons = compare(subject, scene)
+    out["unknown pixels"] = 100 * float((scene.trimap == UNKNOWN).mean())
+    if hasattr(subject.part, "exact") and turn < len(bench.photos):
+        told, reason = guarded(partial(_apart, alphas, subject.part, bench, turn, size, classes))
+        out |= told
+        reasons += [reason] * bool(reason)
+    return out, "; ".join(reasons)
 
 
 def _apart(

@@ -34,8 +34,8 @@ TABLES: tuple[tuple[str, str, str, tuple[tuple[str, str], ...]], ...] = (
         "mattings",
         "Mattings beside their reference",
         "Speed: the reference's seconds over ours, the median over rounds (least to greatest). Memory: our peak over "
-        "the reference's, of one call in a process of its own, beyond what it held before. The reference is called once a "
-        "class, as its users call it.",
+        "the reference's, of one call in a process of its own, beyond what it held before. The reference is called "
+        "as its users call it, once a class.",
         PAIRS,
     ),
     (
@@ -100,8 +100,8 @@ def markdown(frame: pd.DataFrame, facts: Mapping[str, Any], rows: Sequence[Mappi
     lines = ["# Speed, memory and exactness", "", f"`{facts['command']}`", "", *_machine(facts, rows), ""]
     lines += [
         "Seconds are of computing (CPU time) in one thread, which other work on the machine lengthens little, or of "
-        "the clock where a part runs on a graphics card. Ours and the reference are called in turns, round after round, "
-        "each round on the next photograph; numbers are medians over rounds, with least and greatest in perf.csv. "
+        "the clock where a part runs on a graphics card. Ours and the reference are called in turns, round after "
+        "round, each round on the next photograph; numbers are medians over rounds, with least and greatest in perf.csv. "
         "Trimaps are cut at 0.75 and 0.2 from blobs like class activation maps.",
         "",
     ]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 
 from matlabel_bench.label import make_scores
+from matlabel_bench.perf.book import Place
 from matlabel_bench.perf.clock import alone, peak_mib, seconds_of, used_first
-from matlabel_bench.perf.plan import Numbers, Subject, guarded
+from matlabel_bench.perf.plan import Bench, Numbers, Step, Subject, guarded, setting
 from matlabel_bench.perf.scenes import Scene
 from matlabel_bench.spec import takes_maps
 
@@ -54,9 +55,19 @@ def compare(subject: Subject, scene: Scene) -> tuple[dict[str, float], dict[str,
     return out, answers, reasons
 
 
-def memory(subject: Subject, scene: Callable[[], Scene]) -> tuple[Numbers, str]:
+def once(bench: Bench, subject: Subject, sizes: Sequence[tuple[int, int]]) -> Iterator[Step]:
+    """Steps for the memory of a subject, which is the same in every round."""
+    section = subject.kind + "s"
+    for size in sizes:
+        for classes in bench.options.classes[-1:] if bench.options.quick else bench.options.classes:
+            place = Place(section, subject.name, setting(size, classes), what="memory")
+            yield Step(place, partial(_memory, subject, bench, size, classes))
+
+
+def _memory(subject: Subject, bench: Bench, size: tuple[int, int], classes: int) -> tuple[Numbers, str]:
     """The peak of one call of either, each in a process of its own."""
-    out, reasons = _both(subject, lambda who, part: {who + "peak memory": alone(_peak, subject.kind, part, scene())})
+    scene = bench.scene(0, size, classes)
+    out, reasons = _both(subject, lambda who, part: {who + "peak memory": alone(_peak, subject.kind, part, scene)})
     if len(out) == 2:
         out["memory ratio"] = out["peak memory"] / max(out["reference peak memory"], 1e-9)
     return out, "; ".join(reasons)

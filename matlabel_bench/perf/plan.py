@@ -97,18 +97,20 @@ class Bench:
 
     def __post_init__(self) -> None:
         """Raises UsageError for options that fit nothing, before anything is measured."""
-        if self.options.repeat < 1:
-            raise UsageError("--repeat of at least 1", str(self.options.repeat), "choose --repeat >= 5 for a report")
-        for name in self.options.only:
-            if name not in SECTIONS:
-                raise UsageError("a section of bench perf", repr(name), near(name, SECTIONS))
-        parts = registry.start()[0]
-        for name in self.options.parts:
-            parts.find(name)
-        for target, value in parse_sets(self.options.sets).items():
+        options, parts = self.options, registry.start()[0]
+        for name in ("repeat", "workers"):
+            if getattr(options, name) < 1:
+                raise UsageError(f"--{name} of at least 1", str(getattr(options, name)), f"choose --{name} >= 1")
+        load_profile(options.profile)
+        for target, value in parse_sets(options.sets).items():
             name, _, field = target.rpartition(".")
             for entry in parts.find(name):
                 fields.build(entry.cls, {field: value}, name)
+        for name in options.parts:
+            parts.find(name)
+            measured = [s.name for kind in ("matting", "refiner") for s in self.subjects(kind, every=True)]
+            if name not in measured:
+                raise UsageError("a part that names a reference", repr(name), near(name, measured))
 
     @cached_property
     def photos(self) -> tuple[Image, ...]:
@@ -122,11 +124,15 @@ class Bench:
         number = turn % len(self.photos)
         return Scene(sized(self.photos[number], size), number, classes)
 
-    def subjects(self, kind: str) -> list[Subject]:
-        """The parts of a kind that name a reference, or whose `piece` does, as `--set` and `--device` make them."""
+    def subjects(self, kind: str, *, every: bool = False) -> list[Subject]:
+        """The parts of a kind that name a reference, or whose `piece` does, as `--set` and `--device` make them.
+
+        Args:
+            every: those too that `--part` leaves out.
+        """
         out = []
         for entry in registry.start()[0]:
-            if entry.kind != kind or (self.options.parts and entry.name not in self.options.parts):
+            if entry.kind != kind or (self.options.parts and not every and entry.name not in self.options.parts):
                 continue
             part = self.made(entry.name, entry.cls)
             piece = part.piece() if hasattr(part, "piece") else part

@@ -10,7 +10,7 @@ import numpy as np
 
 from matlabel_bench.label import make_label
 from matlabel_bench.perf.book import Place
-from matlabel_bench.perf.pairs import compare, memory
+from matlabel_bench.perf.pairs import compare, once
 from matlabel_bench.perf.plan import Bench, Numbers, Step, Subject, setting
 from matlabel_bench.perf.scenes import Scene
 from matlabel_bench.types import Label
@@ -19,17 +19,17 @@ SECTION = "refiners"
 
 
 def steps(bench: Bench) -> Iterator[Step]:
-    """Memory once, then all settings in every round."""
-    cases = [
-        (s, size, classes) for s in bench.subjects("refiner") for size in _sizes(bench, s) for classes in (1, 2, 3)
-    ]
-    for subject, size, classes in cases:
-        place = Place(SECTION, subject.name, setting(size, classes), what="memory")
-        yield Step(place, partial(memory, subject, partial(bench.scene, 0, size, classes)))
-    for turn in range(bench.options.repeat):
-        for subject, size, classes in cases:
-            place = Place(SECTION, subject.name, setting(size, classes), turn)
-            yield Step(place, partial(_work, subject, bench, turn, size, classes))
+    """All settings in every round; memory once, behind the first."""
+    options, subjects = bench.options, bench.subjects("refiner")
+    for turn in range(options.repeat):
+        for subject in subjects:
+            for size in _sizes(bench, subject):
+                for classes in options.classes:
+                    place = Place(SECTION, subject.name, setting(size, classes), turn)
+                    yield Step(place, partial(_work, subject, bench, turn, size, classes))
+        if turn == 0:
+            for subject in subjects:
+                yield from once(bench, subject, _sizes(bench, subject))
 
 
 def _sizes(bench: Bench, subject: Subject) -> tuple[tuple[int, int], ...]:

@@ -2,7 +2,7 @@
 
 The dense walk is that of jiwoon-ahn/irn at a2ece00 (misc/indexing.py, propagate_to_edge): the matrix written out in
 float32 and multiplied by itself exp_times times. docs/equivalence/irn_walk.py runs the reference's own code, of which
-nothing stands here. Boundaries are the image's grey steps, so that no network is needed: they cost either walk the same.
+nothing stands here. Boundaries are the image's grey steps, so that no network is needed; they cost both walks the same.
 """
 
 from __future__ import annotations
