@@ -17,7 +17,10 @@ import photos
 import pytest
 from calling import environment, hear_interrupts
 
-from matlabel_bench.perf.run import CSV, MARKDOWN, RECORD, ROUNDS
+from matlabel_bench import spec
+from matlabel_bench.cli import parser
+from matlabel_bench.perf import SECTIONS
+from matlabel_bench.perf.run import CSV, MARKDOWN, RECORD, ROUNDS, STEPS
 
 Bench = Callable[..., subprocess.CompletedProcess[str]]
 QUICK = ("perf", "--quick", "--repeat", "2", "--workers", "1", "--out", "out")
@@ -184,3 +187,13 @@ def test_rows_of_timed_tables(bench: Bench, tmp_path: Path) -> None:
     assert first["value"].iloc[0] == 1
     assert len(first) == 4
     assert np.isfinite(frame["value"]).all()
+
+
+def test_the_command_line_knows_every_section() -> None:
+    assert parser.PERF == SECTIONS == tuple(STEPS)
+
+
+@pytest.mark.parametrize("name", ["reference", "exact", "piece"])
+def test_what_a_part_may_say_of_its_reference_is_documented(name: str) -> None:
+    assert f"`{name}(" in (spec.__doc__ or "")
+    assert f"| `{name}(" in (Path(__file__).parents[1] / "docs" / "plugins.md").read_text(encoding="utf-8")

@@ -101,8 +101,8 @@ def markdown(frame: pd.DataFrame, facts: Mapping[str, Any], rows: Sequence[Mappi
     lines += [
         "Seconds are of computing (CPU time) in one thread, which other work on the machine lengthens little, or of "
         "the clock where a part runs on a graphics card. Ours and the reference are called in turns, round after "
-        "round, each round on the next photograph; numbers are medians over rounds, with least and greatest in perf.csv. "
-        "Trimaps are cut at 0.75 and 0.2 from blobs like class activation maps.",
+        "round, each round on the next photograph; numbers are medians over rounds, with least and greatest in "
+        "perf.csv. Trimaps are cut at 0.75 and 0.2 from blobs like class activation maps.",
         "",
     ]
     for section, title, how, columns in TABLES:
