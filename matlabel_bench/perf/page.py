@@ -139,7 +139,8 @@ def _table(frame: pd.DataFrame, title: str, how: str, columns: Sequence[tuple[st
     if not len(wanted):
         return []
     found = {(r["subject"], r["setting"], r["metric"]): r for _, r in wanted.iterrows()}
-    places = sorted({(s, t) for s, t, _ in found}, key=lambda place: [place[0], *_natural(place[1])])
+    order = list(dict.fromkeys(subject for subject, _, _ in found))
+    places = sorted({(s, t) for s, t, _ in found}, key=lambda place: [order.index(place[0]), *_natural(place[1])])
     body = [
         [md(subject), md(setting), *(_shown(found.get((subject, setting, metric))) for _, metric in columns)]
         for subject, setting in places
@@ -166,6 +167,6 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.0e}"
 
 
-def _natural(setting: str) -> list[Any]:
+def _natural(setting: str) -> Sequence[Any]:
     """Words of a setting by which 512 comes before 1024."""
     return [(0, int(word), "") if word.isdigit() else (1, 0, word) for word in setting.replace("x", " ").split()]
