@@ -5,6 +5,8 @@ Mattings that name a reference start from given maps, as where maps lie in the s
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,8 +27,10 @@ from matlabel_bench.perf.seed import Route, opened, route, timed_tables
 from matlabel_bench.workers import Workers
 
 SECTION = "labels"
-EACH = 4
-"""Images for each of the most workers."""
+EACH, EACH_DRAWN = 12, 2
+"""Images for each of the most workers: with given maps, and where a network draws them first."""
+PATIENCE = 120.0
+"""Seconds that a worker waits for the others to be up."""
 CLASSES = 2
 
 
@@ -105,20 +109,30 @@ def _step(bench: Bench, made: Any, name: str, count: int, turn: int) -> tuple[Nu
 
 @lru_cache(maxsize=64)
 def _run(bench: Bench, way: Way, count: int, turn: int) -> tuple[float, float, int]:
-    """Seconds by the clock, seconds of computing in all workers, and images, once the workers are up."""
-    items, workers = _items(bench), Workers(count)
+    """Seconds by the clock, seconds of computing in all workers, and images; all workers are up before."""
+    items, workers = _items(bench, EACH if way.cam is None else EACH_DRAWN), Workers(count)
     work = partial(label_images, way)
-    for _ in workers.map(work, items[: 2 * count]):
-        pass  # workers start, and load what they need
+    for _ in range(2):  # the call after the one that starts workers is late too
+        with tempfile.TemporaryDirectory(dir=bench.scratch) as meeting:
+            list(workers.map(partial(_meet, way, Path(meeting), count), (items * count)[:count]))
     start = time.perf_counter()
     busy = sum(workers.map(work, items))
     return time.perf_counter() - start, busy, len(items)
 
 
-@lru_cache(maxsize=1)
-def _items(bench: Bench) -> list[Item]:
+def _meet(way: Way, meeting: Path, count: int, items: Sequence[Item]) -> None:
+    """Load all that is needed, then wait until every worker has, so that none gets the item of another."""
+    label_images(way, items)
+    (meeting / str(os.getpid())).touch()
+    end = time.monotonic() + PATIENCE
+    while len(list(meeting.iterdir())) < count and time.monotonic() < end:
+        time.sleep(0.01)
+
+
+@lru_cache(maxsize=2)
+def _items(bench: Bench, each: int) -> list[Item]:
     """Photographs as files, as many as the most workers are to have."""
-    number = bench.options.workers * (1 if bench.options.quick else EACH)
+    number = bench.options.workers * (2 if bench.options.quick else each)
     out = []
     for index in range(number):
         scene = bench.scene(index, bench.options.sizes[0], CLASSES)
