@@ -20,6 +20,7 @@ from calling import environment, hear_interrupts
 from matlabel_bench import spec
 from matlabel_bench.cli import parser
 from matlabel_bench.perf import SECTIONS
+from matlabel_bench.perf.book import Book, Place
 from matlabel_bench.perf.run import CSV, MARKDOWN, RECORD, ROUNDS, STEPS
 
 Bench = Callable[..., subprocess.CompletedProcess[str]]
@@ -145,6 +146,19 @@ def test_what_is_not_installed_says_so(bench: Bench, tmp_path: Path, field: str,
     assert "slowmatting" in (tmp_path / "out" / MARKDOWN).read_text()
     assert ("seconds" in set(frame["metric"])) == bool(there)
     assert "speed ratio" not in set(frame["metric"])
+
+
+def test_what_was_missing_is_tried_again(tmp_path: Path) -> None:
+    place, path = Place("mattings", "slow", "1x1, 1 class"), tmp_path / ROUNDS
+    book = Book(path, "a")
+    book.add(place, {"seconds": 1.0}, "not installed")
+    assert not Book(path, "a").has(place)
+    assert "not installed" in set(book.frame()["note"])
+    book.add(place, {"seconds": 2.0})
+    again = Book(path, "a")
+    assert again.has(place)
+    assert not Book(path, "b").has(place)
+    assert again.frame()[["metric", "value", "n"]].values.tolist() == [["seconds", 2.0, 1]]
 
 
 def test_photographs_of_a_folder(bench: Bench, tmp_path: Path) -> None:

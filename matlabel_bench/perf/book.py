@@ -75,7 +75,7 @@ class Book:
 
     path: Path
     digest: str
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    done: dict[Place, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         text = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
@@ -85,11 +85,11 @@ class Book:
             except ValueError:
                 continue  # half a line, of a run that was killed as it wrote
             if isinstance(row, dict) and row.get("digest") == self.digest:
-                self.rows.append(row)
+                self.done[_place(row)] = row  # what was missing before may be there since
 
     def has(self, place: Place) -> bool:
         """Whether that was measured. What was missing is tried again."""
-        return any(_place(r) == place and not r["missing"] for r in self.rows)
+        return place in self.done and not self.done[place]["missing"]
 
     def add(self, place: Place, values: Mapping[str, float], missing: str = "") -> None:
         """Write a step: its numbers by metric, and why some are missing. Raises OSError."""
@@ -97,12 +97,17 @@ class Book:
         row |= {"setting": place.setting, "round": place.round, "what": place.what}
         row |= {"values": dict(values), "missing": missing}
         row["load"] = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
-        self.rows = [r for r in self.rows if _place(r) != place] + [row]
+        self.done[place] = row
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab+") as out:
             if out.tell() and not _ends_a_line(self.path):
                 out.write(b"\n")
             out.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The steps, in the order in which they were first measured."""
+        return list(self.done.values())
 
     def frame(self) -> pd.DataFrame:
         """One line for each section, subject, setting and metric, in the order in which they were first measured."""

@@ -56,9 +56,9 @@ def compare(subject: Subject, scene: Scene) -> tuple[dict[str, float], dict[str,
 
 
 def once(bench: Bench, subject: Subject, sizes: Sequence[tuple[int, int]]) -> Iterator[Step]:
-    """Steps for the memory of a subject, which is the same in every round."""
+    """Steps for the memory of a subject, which is the same in every round; of the processor's, not of a card's."""
     section = subject.kind + "s"
-    for size in sizes:
+    for size in sizes if subject.device == "cpu" else ():
         for classes in bench.options.classes[-1:] if bench.options.quick else bench.options.classes:
             place = Place(section, subject.name, setting(size, classes), what="memory")
             yield Step(place, partial(_memory, subject, bench, size, classes))
