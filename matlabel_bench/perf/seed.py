@@ -32,6 +32,9 @@ SECTION = "seed"
 KEPT = ("backbone", "scales", "size")
 """Fields that a quick training leaves as the profile has them, because inference costs what they say."""
 
+SCENES = 8
+"""Images of that training: two steps."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Route:
@@ -106,7 +109,7 @@ def trained(bench: Bench, cam: Any) -> Path:
 
 def _train(cam: Any, folder: Path) -> None:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        cam.fit(synthetic.split(folder / "scenes"), folder, 0)
+        cam.fit(synthetic.split(folder / "scenes", SCENES), folder, 0)
 
 
 def _fields(part: Any) -> dict[str, Any]:
