@@ -161,10 +161,10 @@ def _shown(line: Any) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits that count; powers of ten for what is very small."""
+    """Three digits that count, two with a power of ten for what is very small."""
     if value == 0 or 0.001 <= abs(value) < 1000:
         return f"{value:.3g}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.0e}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1e}"
 
 
 def _natural(setting: str) -> Sequence[Any]:
