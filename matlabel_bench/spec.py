@@ -12,6 +12,7 @@ pymatting and pydensecrf are imported inside `fit` and `open`. Class attributes 
     published_in: ClassVar[str]         the paper, for `bench show`
     takes: ClassVar[str]                of a refiner: "scores" (default), or "maps", the seed before any threshold;
                                         of a matting: "trimap" (default), or "maps"
+    reference_size: ClassVar[tuple[int, int]]    h, w at which `bench perf` calls the part and its reference
     wants_id: ClassVar[bool]            whether the live function gets the image's id last; default False
     runs_on: ClassVar[str]              where it runs; default its field `device`, or "cpu". May be a property
 
@@ -20,6 +21,11 @@ A method `note(self) -> str`, if there is one, gives a line that is printed unde
 A CAM generator or matting whose training goes on from another's has a method `stem(self) -> part | None`. That part,
 of a registered class, is trained first, once for all trainings whose stems are equal, and `fit` gets its folder as the
 keyword `stem`; called without it, `fit` trains the stem itself.
+
+For `bench perf` a matting or refiner that needs no training may say what it is measured beside: `reference(self)` gives
+what answers the same questions by another implementation, a part or anything frozen with `open(out)`, or None. A
+matting may solve its own system exactly, each class by itself: `exact(self, image, trimap) -> Alpha`. Where only a
+piece of a part has a counterpart, `piece(self)` gives that, with `open` and `reference` of its own.
 
 `fit(..., out, seed)` writes weights into the folder `out`, which may hold what an interrupted call left there
 (checkpoints, from which it continues). `open(out, ...)` returns the live function; it is called once in each worker.

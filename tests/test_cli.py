@@ -13,7 +13,7 @@ from calling import environment
 
 Bench = Callable[..., subprocess.CompletedProcess[str]]
 COMMANDS = (
-    "run", "plan", "label", "list", "show", "doctor", "report", "compare", "gate", "store", "check", "new",
+    "run", "plan", "label", "list", "show", "doctor", "perf", "report", "compare", "gate", "store", "check", "new",
 )  # fmt: skip
 # Help and misspellings ---------------------------------------------------------------------------------------------
 

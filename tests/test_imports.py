@@ -42,7 +42,7 @@ LAYERS = (
     },
     {"jobs", "handover", "timing", "chain", "plan", "forecast", "stages", "gather", "fit", "trainings", "runner"},
     {"measure", "results", "curves", "exporting", "galleries", "report", "gate", "labelling"},
-    {"cli", "doctor", "kit", "scaffold"},
+    {"cli", "doctor", "kit", "perf", "scaffold"},
 )
 # Names that only annotate: the trainings serve a runner, and the runner writes results when it ends.
 ALLOWED = {("trainings", "runner"), ("runner", "results"), ("types", "images")}

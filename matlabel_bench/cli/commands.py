@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from matlabel_bench.cli.options import store_folder, to_options
 from matlabel_bench.errors import UsageError
@@ -79,6 +80,20 @@ def label(args: argparse.Namespace) -> int:
     _writable(args.out)
     print(f"masks: {labelling.label(experiment, args.out, _voice(args))}")
     return 0
+
+
+def perf(args: argparse.Namespace) -> int:
+    """`bench perf`: progress on stderr, the report's path on stdout; exit 1 where a number is missing."""
+    from matlabel_bench import perf as measuring
+
+    names = {f.name for f in dataclasses.fields(measuring.PerfOptions)}
+    given: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in vars(args).items() if n in names}
+    options = measuring.PerfOptions(**given)
+    _writable(args.out)
+    result = measuring.run(options, _voice(args))
+    missing = f", {result.missing} with something missing (reasons in the report)" if result.missing else ""
+    print(f"{result.steps} steps{missing}; {result.report}")
+    return int(result.missing > 0)
 
 
 def report(args: argparse.Namespace) -> int:
@@ -166,7 +181,7 @@ def _writable(folder: Path) -> None:
 
 def _voice(args: argparse.Namespace) -> Say:
     """How progress is told: lines on stderr, nothing with --quiet, the libraries' log beside it with --verbose."""
-    if args.verbose:
+    if getattr(args, "verbose", False):
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     if args.quiet:
         return lambda text: None

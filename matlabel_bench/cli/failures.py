@@ -62,6 +62,8 @@ def stopped(command: str, store: Path) -> str:
     """What Ctrl-C leaves behind, in one line."""
     if command in ("run", "label"):
         return f"\nbench {command}: stopped. Finished work lies in {store}; the same command resumes from it."
+    if command == "perf":
+        return "\nbench perf: stopped. What was measured is written; the same command goes on from there."
     return f"\nbench {command}".rstrip() + ": stopped."
 
 

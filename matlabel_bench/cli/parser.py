@@ -11,8 +11,10 @@ from matlabel_bench import __version__
 from matlabel_bench.cli import commands, listing
 from matlabel_bench.cli.options import add_run_options
 from matlabel_bench.errors import UsageError, near
+from matlabel_bench.workers import cores
 
 KINDS = ("dataset", "cam", "matting", "refiner", "segmenter")  # as in spec.py, which would import NumPy
+PERF = ("mattings", "seed", "refiners", "labels", "growth")  # as in perf/plan.py
 HELP = argparse.RawDescriptionHelpFormatter
 EPILOG = """\
 first steps:
@@ -119,6 +121,7 @@ def _running(subs: Any) -> None:
 
 
 def _inspecting(subs: Any) -> None:
+    _perf(subs)
     sub = _add(
         subs, "list", listing.list_parts, "what is installed: parts, tables, profiles, recipes", "bench list matting"
     )
@@ -132,6 +135,37 @@ def _inspecting(subs: Any) -> None:
     sub = _add(subs, "doctor", listing.doctor, "check this installation; each finding with its remedy", "bench doctor")
     sub.add_argument("--store", metavar="DIR", help="the store whose disk is checked; default as in `bench run`")
     _json(sub)
+
+
+def _perf(subs: Any) -> None:
+    sub = _add(
+        subs, "perf", commands.perf, "speed, memory and exactness of parts beside their reference implementations",
+        "bench perf --only mattings --images photos/",
+    )  # fmt: skip
+    sub.add_argument(
+        "--only", nargs="+", choices=PERF, default=list(PERF), metavar="SECTION", help=f"of {', '.join(PERF)}"
+    )
+    sub.add_argument(
+        "--part", nargs="+", default=[], dest="parts", metavar="NAME", help="parts; default all that can be"
+    )
+    sub.add_argument("--repeat", type=int, default=5, metavar="N", help="rounds; default 5")
+    sub.add_argument("--images", type=Path, metavar="DIR", help="folder of photographs; default those of --dataset")
+    sub.add_argument("--dataset", metavar="NAME", help="data set of the photographs; default the embedded one")
+    sub.add_argument("--data-root", metavar="DIR", help="folder of the data set")
+    sub.add_argument("--profile", default="paper", help="whose networks section `seed` times; default paper")
+    sub.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="sets",
+        metavar="PART.FIELD=VALUE",
+        help="a field of a part; repeatable",
+    )
+    sub.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="for parts that can; default cpu")
+    sub.add_argument("--workers", type=int, default=cores(), metavar="N", help="the most processes; default all cores")
+    sub.add_argument("--out", type=Path, default=Path("reports"), metavar="DIR", help="results; default reports")
+    sub.add_argument("--quick", action="store_true", help="small images and networks: does everything work?")
+    sub.add_argument("--quiet", action="store_true", help="no progress")
 
 
 def _results(subs: Any) -> None:

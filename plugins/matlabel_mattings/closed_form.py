@@ -12,7 +12,7 @@ default (docs/matting_speed.py). There `rtol` times 100 is what the next correct
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +20,8 @@ import numpy as np
 
 from matlabel_bench.fields import knob
 from matlabel_bench.types import Alpha, Image, Trimap
-from matlabel_mattings import grid_matting, through_pymatting
+from matlabel_mattings import exact, grid_matting, through_pymatting
+from matlabel_mattings.class_by_class import ClassByClass
 from matlabel_mattings.through_pymatting import Colours, Plane, Solve
 
 
@@ -72,6 +73,19 @@ class ClosedForm:
             return solve
 
         return prepare
+
+    def _laplacian(self, image: Colours) -> object:
+        return through_pymatting.load().cf_laplacian(image, self.epsilon, self.radius)
+
+    def reference(self) -> ClassByClass | None:
+        """PyMatting, called once a class; None where this part calls it itself."""
+        if self.backend == "pymatting":
+            return None
+        return ClassByClass(replace(self, backend="pymatting"))
+
+    def exact(self, image: Image, trimap: Trimap) -> Alpha:
+        """The solution of PyMatting's own system, float32 k h w; seconds a class."""
+        return exact.eliminated(image, trimap, self._laplacian)
 
 
 class _NoForegroundNear(Exception):

@@ -13,7 +13,7 @@ tree, which moves alphas by up to 0.02 (search.py).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import ClassVar
@@ -21,7 +21,8 @@ from typing import ClassVar
 from matlabel_bench.errors import MattingFailed, UsageError
 from matlabel_bench.fields import knob
 from matlabel_bench.types import Alpha, Image, Trimap
-from matlabel_mattings import through_pymatting
+from matlabel_mattings import exact, through_pymatting
+from matlabel_mattings.class_by_class import ClassByClass
 
 
 def check_searches(part: str, neighbours: tuple[int, ...], distance_weights: tuple[float, ...]) -> None:
@@ -109,8 +110,20 @@ class Knn:
     def _pymatting(self) -> Callable[[through_pymatting.Colours], through_pymatting.Solve]:
         pm = through_pymatting.load()
 
-        def laplacian(image: through_pymatting.Colours) -> object:
-            return pm.knn_laplacian(image, list(self.neighbours), list(self.distance_weights), self.kernel)
-
         cg = {"rtol": self.rtol, "maxiter": self.maxiter}
-        return through_pymatting.shared_system(laplacian, pm.jacobi, self.constraint, cg)
+        return through_pymatting.shared_system(self._laplacian, pm.jacobi, self.constraint, cg)
+
+    def _laplacian(self, image: through_pymatting.Colours) -> object:
+        return through_pymatting.load().knn_laplacian(
+            image, list(self.neighbours), list(self.distance_weights), self.kernel
+        )
+
+    def reference(self) -> ClassByClass | None:
+        """PyMatting, called once a class; None where this part calls it itself."""
+        if self.backend == "pymatting":
+            return None
+        return ClassByClass(replace(self, backend="pymatting"))
+
+    def exact(self, image: Image, trimap: Trimap) -> Alpha:
+        """The solution of PyMatting's own system, float32 k h w; seconds a class."""
+        return exact.linked(image, trimap, self._laplacian, self.constraint)

@@ -10,13 +10,14 @@ what the paper's row shows. The default, backend=native, solves the same system 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 from matlabel_bench.fields import knob
 from matlabel_bench.types import Alpha, Image, Trimap
-from matlabel_mattings import grid_matting, through_pymatting
+from matlabel_mattings import exact, grid_matting, through_pymatting
+from matlabel_mattings.class_by_class import ClassByClass
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,18 @@ class RandomWalk:
     def _pymatting(self) -> Callable[[through_pymatting.Colours], through_pymatting.Solve]:
         pm = through_pymatting.load()
 
-        def laplacian(image: through_pymatting.Colours) -> object:
-            return pm.rw_laplacian(image, radius=self.radius, regularization=self.regularization)
-
         cg = {"rtol": self.rtol, "maxiter": self.maxiter}
-        return through_pymatting.shared_system(laplacian, pm.jacobi, self.constraint, cg)
+        return through_pymatting.shared_system(self._laplacian, pm.jacobi, self.constraint, cg)
+
+    def _laplacian(self, image: through_pymatting.Colours) -> object:
+        return through_pymatting.load().rw_laplacian(image, radius=self.radius, regularization=self.regularization)
+
+    def reference(self) -> ClassByClass | None:
+        """PyMatting, called once a class; None where this part calls it itself."""
+        if self.backend == "pymatting":
+            return None
+        return ClassByClass(replace(self, backend="pymatting"))
+
+    def exact(self, image: Image, trimap: Trimap) -> Alpha:
+        """The solution of PyMatting's own system, float32 k h w; seconds a class."""
+        return exact.held(image, trimap, self._laplacian, self.constraint)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import ClassVar
 
 import numpy as np
@@ -21,12 +22,26 @@ from jaxtyping import Float32
 from matlabel_bench.errors import BenchError, ContractError, UsageError
 from matlabel_bench.fields import knob
 from matlabel_bench.types import Image, Scores, Tags
+from matlabel_refiners.crf_measured import EveryLabel
 
 Unary = Float32[np.ndarray, "c n"]
 """Negative log probability of each label at each pixel."""
 
 FLOOR = 1e-5
 """Least probability of a soft unary, as in pydensecrf's own utility: log 0 has no value."""
+
+
+def load() -> ModuleType:
+    """pydensecrf's densecrf. Raises UsageError where it is not installed."""
+    try:
+        from pydensecrf import densecrf
+    except ImportError as err:
+        raise UsageError(
+            "pydensecrf to be installed",
+            str(err),
+            "run: pip install 'pydensecrf2>=1.1,<2' (it needs a C++ compiler and Python 3.11 or 3.12)",
+        ) from err
+    return densecrf  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -54,14 +69,7 @@ class Crf:
         Raises:
             UsageError: pydensecrf is not installed; later, ContractError for scores that do not fit image and tags.
         """
-        try:
-            from pydensecrf import densecrf
-        except ImportError as err:
-            raise UsageError(
-                "pydensecrf to be installed",
-                str(err),
-                "run: pip install 'pydensecrf2>=1.1,<2' (it needs a C++ compiler and Python 3.11 or 3.12)",
-            ) from err
+        load()
 
         def refine(image: Image, tags: Tags, scores: Scores) -> Scores:
             planes, (height, width) = len(tags) + 1, image.shape[:2]
@@ -73,20 +81,30 @@ class Crf:
                 )
             if planes == 1:  # one label only: nothing to decide, and the hard unary would divide by n - 1 = 0
                 return scores
-            field = densecrf.DenseCRF2D(width, height, planes)
-            field.setUnaryEnergy(self._unary(scores))
-            field.addPairwiseGaussian(sxy=self.smooth_xy, compat=self.smooth_compat)
-            field.addPairwiseBilateral(
-                sxy=self.bilateral_xy,
-                srgb=self.bilateral_rgb,
-                rgbim=np.array(image, order="C"),  # pydensecrf takes no view and nothing read-only
-                compat=self.bilateral_compat,
-            )
-            return _marginals(field.inference(self.iterations), scores.shape)
+            return self.inferred(image, self.unary_of(scores))
 
         return refine
 
-    def _unary(self, scores: Scores) -> Unary:
+    def inferred(self, image: Image, energy: Unary) -> Scores:
+        """Marginals c h w of the CRF of an image h w 3 with these energies c n."""
+        height, width = image.shape[:2]
+        field = load().DenseCRF2D(width, height, len(energy))
+        field.setUnaryEnergy(energy)
+        field.addPairwiseGaussian(sxy=self.smooth_xy, compat=self.smooth_compat)
+        field.addPairwiseBilateral(
+            sxy=self.bilateral_xy,
+            srgb=self.bilateral_rgb,
+            rgbim=np.array(image, order="C"),  # pydensecrf takes no view and nothing read-only
+            compat=self.bilateral_compat,
+        )
+        return _marginals(field.inference(self.iterations), (len(energy), height, width))
+
+    def reference(self) -> EveryLabel:
+        """pydensecrf over all labels of VOC, for `bench perf`."""
+        return EveryLabel(self)
+
+    def unary_of(self, scores: Scores) -> Unary:
+        """Energies c n of scores c h w."""
         planes = len(scores)
         if self.unary == "softmax":
             return np.ascontiguousarray(-np.log(np.clip(scores, FLOOR, 1)).reshape(planes, -1), np.float32)

@@ -24,6 +24,7 @@ from matlabel_bench.errors import UsageError
 from matlabel_bench.fields import knob
 from matlabel_bench.types import Cams, Image, Label, Split, Tags
 from matlabel_cams.trained import WEIGHTS
+from matlabel_refiners.irn_measured import Walk
 
 COSTS = {"resnet50": (1.7, 1.5), "mobilenet_v2": (0.5, 0.7), "small": (0.5, 0.15)}
 """Seconds of a core with each backbone: a training crop of 512 pixels; a 375x500 image refined. Round numbers."""
@@ -103,3 +104,7 @@ class Irn:
         from matlabel_refiners.irn_fit import refiner
 
         return refiner(self, out)
+
+    def piece(self) -> Walk:
+        """The random walk, which alone has a counterpart to be measured beside (`bench perf`)."""
+        return Walk(self.radius, self.beta, self.exp_times, self.threshold)

@@ -134,8 +134,10 @@ def matlabel_register(registry):
     registry.add("matting", "stub-matting", StubMatting)
     registry.add("refiner", "stub-shift", StubRefiner)
     import stub_learned
+    import stub_measured
 
     stub_learned.register(registry)
+    stub_measured.register(registry)
 
 
 @hookimpl

@@ -1,0 +1,28 @@
+"""A matting called once a class, as users of PyMatting call it: what `bench perf` holds the native solvers against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from matlabel_bench.types import Alpha, Image, Trimap
+
+
+@dataclass(frozen=True)
+class ClassByClass:
+    """The matting `part`, whose classes share nothing."""
+
+    part: Any
+
+    def open(self, out: Path | None) -> Callable[[Image, Trimap], Alpha]:
+        """The live matting, as `part`'s own."""
+        live = self.part.open(out)
+
+        def matte(image: Image, trimap: Trimap) -> Alpha:
+            return np.concatenate([live(image, plane[None]) for plane in trimap])
+
+        return matte
