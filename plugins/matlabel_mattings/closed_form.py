@@ -6,7 +6,7 @@ trimap, so classes share nothing here.
 Deviations: with backend=pymatting one: where no unknown pixel is near the foreground PyMatting fails (it divides by the
 norm of a right-hand side that is zero); the system's solution, alpha 0, is returned. Other alphas equal PyMatting's.
 The default, backend=native, solves the same system (grid_native.py) and is closer to its solution than PyMatting's
-default (docs/matting_speed.py). There `rtol` times 100 is what the next correction of an alpha may be.
+default (`bench perf`). There `rtol` times 100 is what the next correction of an alpha may be.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ neighbours are sought twice in (r, g, b, x, y), with strong and with weak weight
 rows normalised, so the matrix is not symmetric and conjugate gradients stop at a tolerance relative to the constraint.
 Deviations: with backend=pymatting none; alphas equal PyMatting's. The default, backend=native, solves the same system
 (knn_native.py) more exactly: on photographs within 2e-4 of its solution, where PyMatting's default is 1e-3 away
-(docs/matting_speed.py). backend=torch (knn_torch) solves it for all classes and several images at once, on graphics
+(`bench perf`). backend=torch (knn_torch) solves it for all classes and several images at once, on graphics
 cards too, and as exactly; but it settles ties among neighbours by the pixels' order and not by that of PyMatting's
 tree, which moves alphas by up to 0.02 (search.py).
 """

@@ -3,7 +3,7 @@
 Reference: pymatting, alpha/estimate_alpha_lbdm.py and laplacian/lbdm_laplacian.py, whose defaults are ours.
 Deviations: with backend=pymatting none in the unknown region. Its tolerance is relative to the constraint of 100, so
 PyMatting's default is a solve that stops early, far from the system's solution: that is what the paper's row
-shows. The default, backend=native, solves the same system (grid_native.py; docs/matting_speed.py says how exactly).
+shows. The default, backend=native, solves the same system (grid_native.py; `bench perf` says how exactly).
 There `rtol` times 100 is what the next correction of an alpha may be.
 """
 
