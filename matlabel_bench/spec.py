@@ -160,9 +160,13 @@ def takes_maps(part: Any) -> bool:
     return getattr(part, "takes", "") == "maps"
 
 
-def runs_on(part: Any) -> str:
-    """Where a part's live function computes: one process a core is for what runs on the "cpu" alone."""
-    return str(getattr(part, "runs_on", getattr(part, "device", "cpu")))
+def runs_on(*parts: Any) -> str:
+    """Where the live functions of parts (or None) compute: the first device that is no processor, else "cpu".
+
+    One process a core is for what runs on the "cpu" alone.
+    """
+    used = [str(getattr(part, "runs_on", getattr(part, "device", "cpu"))) for part in parts]
+    return next((device for device in used if device != "cpu"), "cpu")
 
 
 def implements(kind: str, cls: type) -> Iterator[str]:

@@ -33,8 +33,7 @@ class Pipeline:
     @property
     def runs_on(self) -> str:
         """A device of its parts other than the processor, where there is one."""
-        used = [runs_on(part) for part in (self.cam, self.matting) if part is not None]
-        return next((device for device in used if device != "cpu"), "cpu")
+        return runs_on(self.cam, self.matting)
 
     def key(self) -> dict[str, Any]:
         """The fields of its parts, for the cache key."""

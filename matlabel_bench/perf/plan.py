@@ -17,6 +17,7 @@ from matlabel_bench.images import read_image
 from matlabel_bench.perf.book import Place
 from matlabel_bench.perf.scenes import Scene, sized
 from matlabel_bench.profiles import load_profile
+from matlabel_bench.spec import runs_on
 from matlabel_bench.types import Image
 from matlabel_bench.workers import cores
 
@@ -75,8 +76,8 @@ class Subject:
 
     @property
     def device(self) -> str:
-        """Where it computes: a part with a device may have a way of working that does not use it."""
-        return str(getattr(self.part, "runs_on", getattr(self.part, "device", "cpu")))
+        """Where it computes."""
+        return runs_on(self.part)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from matlabel_bench.perf.clock import alone, seconds_of
 from matlabel_bench.perf.pairs import arguments
 from matlabel_bench.perf.plan import Bench, Numbers, Step, guarded
 from matlabel_bench.perf.scenes import Scene
+from matlabel_bench.spec import runs_on
 from matlabel_bench.tables import Column, Row
 from matlabel_bench.timing import SIDE
 
@@ -49,8 +50,8 @@ class Route:
 
     @property
     def device(self) -> str:
-        """Where its network runs."""
-        return str(getattr(self.cam, "device", "cpu"))
+        """Where its parts run."""
+        return runs_on(self.cam, self.matting)
 
 
 def steps(bench: Bench) -> Iterator[Step]:
