@@ -57,7 +57,7 @@ class Trained:
     longest: int = knob(1024, "images with a longer side are made smaller before mapping; 0: never", low=0, key="open")
     amp: bool = knob(True, "half precision in training: float16 on a GPU, bfloat16 on a CPU that has it")
     device: str = knob("cpu", "where the network runs: cpu, cuda or cuda:N", key="none")
-    readers: int = knob(0, "processes that read images beside a training", low=0, key="none")
+    readers: int = knob(0, "processes that read images beside a training; 0: a GPU gets one a core", low=0, key="none")
     tensorboard: bool = knob(False, "write TensorBoard events beside the JSON log", key="none")
 
     @property

@@ -77,7 +77,7 @@ class DeepLabV2:
     )
     amp: bool = knob(False, "half precision in training: float16 on a GPU, bfloat16 on a CPU that has it")
     device: str = knob("cpu", "where the network runs: cpu, cuda or cuda:N", key="none")
-    readers: int = knob(0, "processes that read images beside a training", low=0, key="none")
+    readers: int = knob(0, "processes that read images beside a training; 0: a GPU gets one a core", low=0, key="none")
     tensorboard: bool = knob(False, "write TensorBoard events beside the JSON log", key="none")
 
     @property
