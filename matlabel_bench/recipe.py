@@ -40,7 +40,7 @@ class Recipe:
     """Half precision where that is safe and the device is quick at it (see `arithmetic`)."""
     tensorboard: bool = False
     readers: int = 0
-    """Processes that read images beside the training; 0: on a GPU one a thread, else in the training process."""
+    """Processes that read images beside the training; 0: on a GPU one a thread of all, else in the training process."""
     steps: int = 0
     """Steps of the optimizer in all: epochs follow one another, and the last ends early. 0: as `epochs` says."""
     accumulate: int = 1

@@ -79,7 +79,7 @@ def _train(network: Any, dataset: Any, recipe: Recipe, out: Path, seed: int) -> 
     order = Order(len(dataset), recipe, seed)
     gpu = recipe.device != "cpu"
     # A GPU would wait for images that this process reads between steps; on a CPU the cores are taken.
-    readers = recipe.readers or (torch.get_num_threads() if gpu else 0)
+    readers = recipe.readers or (max(1, torch.get_num_threads() // order.world) if gpu else 0)
     loader = DataLoader(
         dataset, order.share, sampler=order, num_workers=readers, pin_memory=gpu, persistent_workers=readers > 0
     )

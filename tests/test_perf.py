@@ -19,8 +19,10 @@ from calling import environment, hear_interrupts
 
 from matlabel_bench import spec
 from matlabel_bench.cli import parser
+from matlabel_bench.errors import BenchError
 from matlabel_bench.perf import SECTIONS
 from matlabel_bench.perf.book import Book, Place
+from matlabel_bench.perf.clock import alone
 from matlabel_bench.perf.run import CSV, MARKDOWN, RECORD, ROUNDS, STEPS
 
 Bench = Callable[..., subprocess.CompletedProcess[str]]
@@ -211,3 +213,38 @@ def test_the_command_line_knows_every_section() -> None:
 def test_what_a_part_may_say_of_its_reference_is_documented(name: str) -> None:
     assert f"`{name}(" in (spec.__doc__ or "")
     assert f"| `{name}(" in (Path(__file__).parents[1] / "docs" / "plugins.md").read_text(encoding="utf-8")
+
+
+STUBBORN = """
+import signal, time
+from pathlib import Path
+from matlabel_bench.perf.clock import alone
+
+def wait():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Path("up").touch()
+    time.sleep(600)
+
+if __name__ == "__main__":
+    alone(wait)
+"""
+
+
+def test_ctrl_c_ends_a_process_of_its_own_whatever_it_does(tmp_path: Path) -> None:
+    (tmp_path / "stubborn.py").write_text(STUBBORN)
+    words = [sys.executable, "stubborn.py"]
+    child = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, preexec_fn=hear_interrupts)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "up").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    child.send_signal(signal.SIGINT)
+    assert b"KeyboardInterrupt" in child.communicate(timeout=30)[1]
+
+
+def test_what_is_raised_in_a_process_of_its_own_is_raised_here() -> None:
+    assert alone(max, 1, 2) == 2
+    with pytest.raises(ValueError, match="invalid literal"):
+        alone(int, "no number")
+    with pytest.raises(BenchError, match="a process of its own to live"):
+        alone(os.abort)

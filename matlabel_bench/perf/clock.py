@@ -8,8 +8,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
@@ -60,12 +58,32 @@ def alone(work: Callable[..., Result], *given: Any, **environment: str) -> Resul
     Raises:
         BenchError: the process died. Whatever the work raises.
     """
-    with _environment(environment), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        try:
-            return pool.submit(work, *given).result()
-        except BrokenProcessPool as err:
-            remedy = "where memory ran short measure smaller images, or leave the part out"
-            raise BenchError("a process of its own to live", "one that was ended", remedy) from err
+    context = get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(theirs, work, given))
+    with _environment(environment):
+        process.start()
+    theirs.close()  # so that the other end's closing is heard
+    try:
+        answer, error = ours.recv()
+    except EOFError as err:
+        remedy = "where memory ran short measure smaller images, or leave the part out"
+        raise BenchError("a process of its own to live", "one that was ended", remedy) from err
+    finally:
+        process.kill()  # it has answered, or Ctrl-C is heard here and must end it
+        process.join()
+    if error is not None:
+        raise error
+    result: Result = answer
+    return result
+
+
+def _answer(out: Any, work: Callable[..., Any], given: tuple[Any, ...]) -> None:
+    """In the process of `alone`: send the result, or what was raised."""
+    try:
+        out.send((work(*given), None))
+    except (Exception, SystemExit) as err:
+        out.send((None, err))
 
 
 def used_first(work: Callable[..., Any], *given: Any) -> tuple[float, float]:
