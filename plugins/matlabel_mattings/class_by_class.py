@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,3 +26,8 @@ class ClassByClass:
             return np.concatenate([live(image, plane[None]) for plane in trimap])
 
         return matte
+
+
+def pymatting(part: Any) -> ClassByClass | None:
+    """PyMatting's own solver of a matting with a field `backend`; None where the part is that already."""
+    return None if part.backend == "pymatting" else ClassByClass(replace(part, backend="pymatting"))

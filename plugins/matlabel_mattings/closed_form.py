@@ -12,7 +12,7 @@ default (`bench perf`). There `rtol` times 100 is what the next correction of an
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,7 +21,7 @@ import numpy as np
 from matlabel_bench.fields import knob
 from matlabel_bench.types import Alpha, Image, Trimap
 from matlabel_mattings import exact, grid_matting, through_pymatting
-from matlabel_mattings.class_by_class import ClassByClass
+from matlabel_mattings.class_by_class import ClassByClass, pymatting
 from matlabel_mattings.through_pymatting import Colours, Plane, Solve
 
 
@@ -79,9 +79,7 @@ class ClosedForm:
 
     def reference(self) -> ClassByClass | None:
         """PyMatting, called once a class; None where this part calls it itself."""
-        if self.backend == "pymatting":
-            return None
-        return ClassByClass(replace(self, backend="pymatting"))
+        return pymatting(self)
 
     def exact(self, image: Image, trimap: Trimap) -> Alpha:
         """The solution of PyMatting's own system, float32 k h w; seconds a class."""

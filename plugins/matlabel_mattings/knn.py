@@ -13,7 +13,7 @@ tree, which moves alphas by up to 0.02 (search.py).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import ClassVar
@@ -22,7 +22,7 @@ from matlabel_bench.errors import MattingFailed, UsageError
 from matlabel_bench.fields import knob
 from matlabel_bench.types import Alpha, Image, Trimap
 from matlabel_mattings import exact, through_pymatting
-from matlabel_mattings.class_by_class import ClassByClass
+from matlabel_mattings.class_by_class import ClassByClass, pymatting
 
 
 def check_searches(part: str, neighbours: tuple[int, ...], distance_weights: tuple[float, ...]) -> None:
@@ -120,9 +120,7 @@ class Knn:
 
     def reference(self) -> ClassByClass | None:
         """PyMatting, called once a class; None where this part calls it itself."""
-        if self.backend == "pymatting":
-            return None
-        return ClassByClass(replace(self, backend="pymatting"))
+        return pymatting(self)
 
     def exact(self, image: Image, trimap: Trimap) -> Alpha:
         """The solution of PyMatting's own system, float32 k h w; seconds a class."""

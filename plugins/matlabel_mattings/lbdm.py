@@ -10,14 +10,14 @@ There `rtol` times 100 is what the next correction of an alpha may be.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from matlabel_bench.fields import knob
 from matlabel_bench.types import Alpha, Image, Trimap
 from matlabel_mattings import exact, grid_matting, through_pymatting
-from matlabel_mattings.class_by_class import ClassByClass
+from matlabel_mattings.class_by_class import ClassByClass, pymatting
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,7 @@ class Lbdm:
 
     def reference(self) -> ClassByClass | None:
         """PyMatting, called once a class; None where this part calls it itself."""
-        if self.backend == "pymatting":
-            return None
-        return ClassByClass(replace(self, backend="pymatting"))
+        return pymatting(self)
 
     def exact(self, image: Image, trimap: Trimap) -> Alpha:
         """The solution of PyMatting's own system, float32 k h w; seconds a class."""

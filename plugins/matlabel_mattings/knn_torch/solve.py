@@ -1,8 +1,8 @@
 """Conjugate gradients for the systems of all classes of all images at once, on the graph they share.
 
 float32 with sums in float64, and the diagonal as preconditioner. The classes of an image share one graph, of whose
-bytes an iteration mostly consists: a row is there if any class needs it. The coarse system of `knn_native` saves too
-few iterations here (104 become 68 at 512 x 512) to pay for its making.
+bytes an iteration mostly consists: a row is there if any class needs it. The coarse system of `knn_native` saved too
+few iterations in a trial to pay for its making (docs/speed.md).
 """
 
 from __future__ import annotations
