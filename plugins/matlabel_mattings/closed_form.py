@@ -6,7 +6,8 @@ trimap, so classes share nothing here.
 Deviations: with backend=pymatting one: where no unknown pixel is near the foreground PyMatting fails (it divides by the
 norm of a right-hand side that is zero); the system's solution, alpha 0, is returned. Other alphas equal PyMatting's.
 The default, backend=native, solves the same system (grid_native.py) and is closer to its solution than PyMatting's
-default (`bench perf`). There `rtol` times 100 is what the next correction of an alpha may be.
+default (`bench perf`). There `rtol` times 100 is what the next correction of an alpha may be. On some photographs
+PyMatting's matrix is indefinite by rounding alone (docs/speed.md): native then evaluates its formula without that.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class ClosedForm:
         "native", "who solves: this package, or PyMatting as in the paper", choices=("native", "pymatting")
     )
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     supervision: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = False
     cost: ClassVar[float] = 1.5
@@ -77,13 +78,19 @@ class ClosedForm:
     def _laplacian(self, image: Colours) -> object:
         return through_pymatting.load().cf_laplacian(image, self.epsilon, self.radius)
 
+    def _stable(self, image: Colours) -> object:
+        return exact.levin(image, self.epsilon, self.radius)
+
     def reference(self) -> ClassByClass | None:
         """PyMatting, called once a class; None where this part calls it itself."""
         return pymatting(self)
 
     def exact(self, image: Image, trimap: Trimap) -> Alpha:
-        """The solution of PyMatting's own system, float32 k h w; seconds a class."""
-        return exact.eliminated(image, trimap, self._laplacian)
+        """The solution of PyMatting's own system, float32 k h w; seconds a class.
+
+        Where that is indefinite by rounding, of the same system without it.
+        """
+        return exact.eliminated(image, trimap, self._laplacian, self._stable)
 
 
 class _NoForegroundNear(Exception):

@@ -1,8 +1,10 @@
 """PyMatting's linear systems solved as far as float64 goes: what `bench perf` holds alphas against.
 
-The systems are PyMatting's own, built by its Laplacians; no part of the native solvers is in use. Those on the pixel
-grid are factorised (SuperLU, in an order of nested dissection, without which it takes minutes and more memory than
-there is) and corrected once. KNN's graph fills up when it is factorised: it gets conjugate gradients to 1e-13.
+The systems are PyMatting's own, built by its Laplacians; no part of the native solvers is in use. One that rounding has
+made indefinite, which closed-form matting's is on some photographs, has no such solution: its formula is evaluated
+again, without that. Those on the pixel grid are factorised (SuperLU, in an order of nested dissection, without which it
+takes minutes and more memory than there is) and corrected once. KNN's graph fills up when it is factorised: it gets
+conjugate gradients to 1e-13.
 """
 
 from __future__ import annotations
@@ -23,10 +25,44 @@ TIGHT = 1e-13
 """Relative residual of conjugate gradients."""
 
 
-def eliminated(image: Image, trimap: Trimap, laplacian: Callable[[Any], Any]) -> Alpha:
-    """Alphas k h w where known pixels are no unknowns (closed-form matting), `laplacian` being that of the colours."""
-    matrix = laplacian(image / 255.0).tocsr()
-    return _each(trimap, lambda plane: _direct(matrix, np.zeros(plane.size), plane, plane == UNKNOWN))
+def eliminated(image: Image, trimap: Trimap, *laplacians: Callable[[Any], Any]) -> Alpha:
+    """Alphas k h w where known pixels are no unknowns (closed-form matting).
+
+    Args:
+        laplacians: of the colours; the first of them that is positive definite on the unknown pixels is solved, the
+            last one anyway.
+    """
+    matrices = [laplacians[0](image / 255.0).tocsr()]
+
+    def solve(plane: np.ndarray) -> np.ndarray:
+        for i in range(len(laplacians)):
+            if i == len(matrices):
+                matrices.append(laplacians[i](image / 255.0).tocsr())
+            x, definite = _direct(matrices[i], np.zeros(plane.size), plane, plane == UNKNOWN)
+            if definite:
+                break
+        return x
+
+    return _each(trimap, solve)
+
+
+def levin(colours: np.ndarray, epsilon: float, radius: int) -> Any:
+    """Closed-form matting's Laplacian, sparse, by the singular values of its windows.
+
+    With the centred colours C = U S V^T of a window, C (C^T C + eps I)^-1 C^T is U S^2 / (S^2 + eps) U^T. PyMatting's
+    inverse by cofactors loses all digits where a window's colours vary much along a line and not across it.
+    """
+    from scipy import sparse
+
+    h, w = colours.shape[:2]
+    numbers, side = np.arange(h * w).reshape(h, w), 2 * radius + 1
+    size = side * side
+    at = np.lib.stride_tricks.sliding_window_view(numbers, (side, side)).reshape(-1, size)
+    centred = colours.reshape(-1, 3)[at]
+    u, s, _ = np.linalg.svd(centred - centred.mean(1, keepdims=True), full_matrices=False)
+    windows = np.eye(size) - 1 / size - (u * (s**2 / (s**2 + epsilon))[:, None]) @ u.transpose(0, 2, 1)
+    rows, columns = np.repeat(at, size, axis=1), np.tile(at, size)
+    return sparse.coo_array((windows.ravel(), (rows.ravel(), columns.ravel())), (h * w, h * w))
 
 
 def held(image: Image, trimap: Trimap, laplacian: Callable[[Any], Any], constraint: float) -> Alpha:
@@ -38,7 +74,7 @@ def held(image: Image, trimap: Trimap, laplacian: Callable[[Any], Any], constrai
     def solve(plane: np.ndarray) -> np.ndarray:
         low, high = (f(plane, 2 * FAR + 1, mode="nearest") for f in (ndimage.minimum_filter, ndimage.maximum_filter))
         inside = (low != high) | (plane == UNKNOWN)
-        return _direct(matrix, constraint * (plane != UNKNOWN).ravel(), plane, inside)
+        return _direct(matrix, constraint * (plane != UNKNOWN).ravel(), plane, inside)[0]
 
     return _each(trimap, solve)
 
@@ -62,8 +98,8 @@ def _each(trimap: Trimap, solve: Callable[[np.ndarray], np.ndarray]) -> Alpha:
     return np.clip(planes, 0, 1).astype(np.float32).reshape(trimap.shape)
 
 
-def _direct(matrix: Any, penalty: np.ndarray, plane: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """The pixels `inside`, all others being what the trimap says."""
+def _direct(matrix: Any, penalty: np.ndarray, plane: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, bool]:
+    """The pixels `inside`, all others being what the trimap says; whether the matrix is positive definite on them."""
     from scipy import sparse
 
     x = (plane == FOREGROUND).ravel().astype(np.float64)
@@ -77,7 +113,7 @@ def _direct(matrix: Any, penalty: np.ndarray, plane: np.ndarray, inside: np.ndar
     lu = sparse.linalg.splu(system, permc_spec="NATURAL", diag_pivot_thresh=0.0, options=options)
     first = lu.solve(target)
     x[order] = first + lu.solve(target - system @ first)
-    return x
+    return x, bool((lu.U.diagonal() > 0).all())
 
 
 def dissected(numbers: np.ndarray, reach: int = 2) -> np.ndarray:

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from matlabel_mattings import grid_stencils
-from matlabel_mattings.grid_system import System, band, reduce, solve
+from matlabel_mattings.grid_system import Indefinite, System, band, reduce, solve
 from matlabel_mattings.through_pymatting import Colours, Plane, Solve
 
 WIDE, NARROW = 6, 2
@@ -24,14 +24,24 @@ SLACK = 100.0
 
 
 def closed_form(epsilon: float, rtol: float, maxiter: int) -> Callable[[Colours], Solve]:
-    """Args: PyMatting's; `rtol` times SLACK is what the next correction may be, and `maxiter` how many there may be."""
+    """Args: PyMatting's; `rtol` times SLACK is what the next correction may be, and `maxiter` how many there may be.
+
+    Where PyMatting's arithmetic leaves no positive definite matrix, its formula is evaluated in a stable one.
+    """
 
     def of_image(image: Colours) -> Solve:
         stencil = grid_stencils.closed_form(image, epsilon)
 
         def of_trimap(trimap: Plane) -> Plane:
             unknown, f, _ = _parts(trimap)
-            return _alpha(reduce(stencil, f, np.zeros_like(f), unknown), f, unknown, False, rtol, maxiter)
+
+            def solved(stencil: grid_stencils.Stencil) -> Plane:
+                return _alpha(reduce(stencil, f, np.zeros_like(f), unknown), f, unknown, False, rtol, maxiter)
+
+            try:
+                return solved(stencil)
+            except Indefinite:
+                return solved(grid_stencils.closed_form(image, epsilon, stable=True))
 
         return of_trimap
 

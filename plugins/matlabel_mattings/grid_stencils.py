@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numba import njit
 
-from matlabel_mattings.grid_windows import sum_windows
+from matlabel_mattings.grid_windows import LEVIN, LEVIN_STABLE, ZHENG, sum_windows
 
 FALLOFF = 900.0
 """PyMatting's random walk: a weight is exp(-FALLOFF * squared colour distance)."""
@@ -49,13 +49,17 @@ def around(plane: Any, reach: int) -> Any:
     return out
 
 
-def closed_form(image: Any, epsilon: float) -> Stencil:
+def closed_form(image: Any, epsilon: float, stable: bool = False) -> Stencil:
     """Levin's Laplacian, a sum over all 3 x 3 windows.
 
     The order of operations is PyMatting's: on flat regions another one moves alphas by 1e-3. PyMatting leaves out
     windows without unknown pixels, which nothing that is solved depends on.
+
+    Args:
+        stable: in an order that loses no digits. PyMatting's loses all of them in a window whose colours vary much, and
+            on a line: its determinant is far smaller than the products it is the sum of.
     """
-    return _windows(image, epsilon, True)
+    return _windows(image, epsilon, LEVIN_STABLE if stable else LEVIN)
 
 
 def learned(image: Any, epsilon: float) -> Stencil:
@@ -64,14 +68,14 @@ def learned(image: Any, epsilon: float) -> Stencil:
     With X the window's colours and a column of ones, PyMatting sums B B, B = I - K (K + eps I)^-1 and K = X X^T, which
     is 9 x 9. With L L^T = X^T X + eps I, which is 4 x 4, and Y^T = L^-1 X^T: B B = I - Y (I + eps (L^T L)^-1) Y^T.
     """
-    return _windows(image, epsilon, False)
+    return _windows(image, epsilon, ZHENG)
 
 
-def _windows(image: Any, epsilon: float, levin: bool) -> Stencil:
+def _windows(image: Any, epsilon: float, method: int) -> Stencil:
     grid = around(image, 2)
     height, width = grid.shape[:2]
     planes = np.zeros((13, height, width))
-    sum_windows(np.ascontiguousarray(grid.transpose(2, 0, 1)), epsilon, levin, planes)
+    sum_windows(np.ascontiguousarray(grid.transpose(2, 0, 1)), epsilon, method, planes)
     return Stencil(2, steps(2, width), planes)
 
 

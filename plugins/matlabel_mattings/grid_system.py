@@ -22,6 +22,10 @@ STEPS = 12
 """Conjugate gradient steps to which a float32 factor is given; it is as good as useless where they are not enough."""
 
 
+class Indefinite(ValueError):
+    """The matrix is not positive definite."""
+
+
 @dataclass(frozen=True, slots=True)
 class System:
     """(matrix + diag(held)) x = target on the pixels `inside`; all on the stencil's grid."""
@@ -60,7 +64,8 @@ def solve(system: System, exact: bool, tolerance: float, maxiter: int) -> Any:
         maxiter: conjugate gradient steps after which that counts as out of reach.
 
     Raises:
-        ValueError: the matrix is not positive definite, or the steps were not enough, in float64 either.
+        Indefinite: the matrix is not positive definite, in float64 either.
+        ValueError: the steps were not enough.
     """
     reach = system.stencil.reach
     h, w = system.target.shape
@@ -74,20 +79,21 @@ def solve(system: System, exact: bool, tolerance: float, maxiter: int) -> Any:
 def _solution(system: System, tree: Tree, exact: bool, tolerance: float, maxiter: int) -> Any:
     """In the tree's order; raises as `solve`."""
     limits = ((np.float64, 0),) if exact else ((np.float32, min(STEPS, maxiter)), (np.float64, maxiter))
-    failure = ""
+    failure: ValueError | None = None
     for kind, limit in limits:
         factor = factorise(tree, system.stencil.flat, system.stencil.steps, system.held.ravel(), kind)
         if factor is None:
-            failure = "the matrix is not positive definite"
+            failure = Indefinite("the matrix is not positive definite")
             continue
         if exact:
             return factor.solve(system.target.ravel()[tree.pixels])
         x = _conjugate_gradients(system, factor, tolerance, limit)
         if x is not None:
             return x
-        failure = f"Conjugate gradient descent did not converge within {maxiter} iterations"
+        failure = ValueError(f"Conjugate gradient descent did not converge within {maxiter} iterations")
         del factor
-    raise ValueError(failure)
+    assert failure
+    raise failure
 
 
 def _conjugate_gradients(system: System, factor: Factor, tolerance: float, maxiter: int) -> Any:

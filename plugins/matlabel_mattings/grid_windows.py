@@ -13,24 +13,29 @@ from numba import njit
 CHUNK = 256
 """Most windows that are calculated together."""
 
+LEVIN, LEVIN_STABLE, ZHENG = 0, 1, 2
+"""Closed-form matting, in the order of PyMatting's operations and in one without cancellation; learning based."""
+
 
 @njit(cache=True, nogil=True)
-def sum_windows(image: Any, epsilon: Any, levin: Any, planes: Any) -> None:
+def sum_windows(image: Any, epsilon: Any, method: Any, planes: Any) -> None:
     """Add all windows to the planes of a `grid_stencils.Stencil`.
 
     Args:
         image: channel h w, with two more pixels on every side.
-        levin: closed-form matting, else learning based.
+        method: one of LEVIN, LEVIN_STABLE and ZHENG.
     """
     left, right, work = np.zeros((36, CHUNK)), np.zeros((36, CHUNK)), np.zeros((10, CHUNK))
     for y in range(3, image.shape[1] - 3):
         for x in range(3, image.shape[2] - 3, CHUNK):
             count = min(CHUNK, image.shape[2] - 3 - x)
-            if levin:
+            if method == LEVIN:
                 _levin(image, y, x, epsilon, left, right, work, count)
+            elif method == LEVIN_STABLE:
+                _levin_stable(image, y, x, epsilon, left, right, work, count)
             else:
                 _zheng(image, y, x, epsilon, left, right, work, count)
-            _spread(left, right, y, x, count, levin, planes)
+            _spread(left, right, y, x, count, method == LEVIN, planes)
 
 
 @njit(cache=True, nogil=True)
@@ -49,10 +54,9 @@ def _products(right: Any, channels: Any, epsilon: Any, work: Any, count: Any) ->
 
 
 @njit(cache=True, nogil=True)
-def _levin(image: Any, y: Any, x: Any, epsilon: Any, left: Any, right: Any, work: Any, count: Any) -> None:
-    """The windows' centred colours c, in right[4 * pixel + channel], and c times their inverse covariance, in left."""
+def _centre(image: Any, y: Any, x: Any, right: Any, mean: Any, count: Any) -> None:
+    """The windows' colours less their mean, in right[4 * pixel + channel]."""
     for channel in range(3):
-        mean = work[0]
         mean[:] = 0
         for k in range(9):
             row = image[channel, y - 1 + k // 3, x - 1 + k % 3 :]
@@ -64,6 +68,12 @@ def _levin(image: Any, y: Any, x: Any, epsilon: Any, left: Any, right: Any, work
             row, out = image[channel, y - 1 + k // 3, x - 1 + k % 3 :], right[4 * k + channel]
             for t in range(count):
                 out[t] = row[t] - mean[t]
+
+
+@njit(cache=True, nogil=True)
+def _levin(image: Any, y: Any, x: Any, epsilon: Any, left: Any, right: Any, work: Any, count: Any) -> None:
+    """The windows' centred colours c, in right[4 * pixel + channel], and c times their inverse covariance, in left."""
+    _centre(image, y, x, right, work[0], count)
     _products(right, 3, epsilon, work, count)
     for t in range(count):
         a00, a01, a11 = work[0, t] / 9, work[1, t] / 9, work[2, t] / 9
@@ -99,6 +109,34 @@ def _zheng(image: Any, y: Any, x: Any, epsilon: Any, left: Any, right: Any, work
                 out[t] = row[t]
         right[4 * k + 3] = 1.0
     _products(right, 4, epsilon, work, count)
+    _whiten(right, work, count)
+    for t in range(count):
+        _square(work, t, epsilon)
+    for k in range(0, 36, 4):
+        r0, r1, r2, r3 = right[k], right[k + 1], right[k + 2], right[k + 3]
+        for i in range(4):
+            out, m0, m1, m2, m3 = left[k + i], work[_at(i, 0)], work[_at(i, 1)], work[_at(i, 2)], work[_at(i, 3)]
+            for t in range(count):
+                out[t] = m0[t] * r0[t] + m1[t] * r1[t] + m2[t] * r2[t] + m3[t] * r3[t]
+
+
+@njit(cache=True, nogil=True)
+def _levin_stable(
+    image: Any, y: Any, x: Any, epsilon: Any, left: Any, right: Any, work: Any, count: Any
+) -> None:  # fmt: skip
+    """Y in both, for which a window's matrix is I - Y Y^T: L^-1 c, L L^T = c^T c + eps I, and a column of 1/3."""
+    _centre(image, y, x, right, work[0], count)
+    _products(right, 3, epsilon, work, count)
+    work[6:9] = 0.0
+    work[9] = 1.0
+    right[3::4] = 1 / 3
+    _whiten(right, work, count)
+    left[:] = right
+
+
+@njit(cache=True, nogil=True)
+def _whiten(right: Any, work: Any, count: Any) -> None:
+    """Multiply each pixel's four channels by L^-1, where work holds L L^T, and then L^-1."""
     for t in range(count):
         _invert(work, t)
     for k in range(0, 36, 4):
@@ -110,14 +148,6 @@ def _zheng(image: Any, y: Any, x: Any, epsilon: Any, left: Any, right: Any, work
                 m, r = work[_at(i, j)], right[k + j]
                 for t in range(count):
                     out[t] += m[t] * r[t]
-    for t in range(count):
-        _square(work, t, epsilon)
-    for k in range(0, 36, 4):
-        r0, r1, r2, r3 = right[k], right[k + 1], right[k + 2], right[k + 3]
-        for i in range(4):
-            out, m0, m1, m2, m3 = left[k + i], work[_at(i, 0)], work[_at(i, 1)], work[_at(i, 2)], work[_at(i, 3)]
-            for t in range(count):
-                out[t] = m0[t] * r0[t] + m1[t] * r1[t] + m2[t] * r2[t] + m3[t] * r3[t]
 
 
 @njit(cache=True, nogil=True)

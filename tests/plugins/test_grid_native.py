@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from matlabel_bench.contracts import TRIMAP_ALLOWANCE, check_alpha
 from matlabel_bench.errors import MattingFailed, UsageError
-from matlabel_mattings import grid_native, grid_stencils, grid_system, through_pymatting
+from matlabel_mattings import exact, grid_native, grid_stencils, grid_system, through_pymatting
 from matlabel_mattings.closed_form import ClosedForm
 from matlabel_mattings.dissection import dissect
 from matlabel_mattings.lbdm import Lbdm
@@ -221,6 +221,27 @@ def test_the_matrix_is_pymattings(name: str) -> None:
         i, j = numbers[pixels], numbers[pixels + step]
         found[i, j] = found[j, i] = plane[pixels]
     assert np.abs(found[1:, 1:] - expected).max() < 1e-6
+
+
+def test_black_and_white_where_pymattings_matrix_is_indefinite() -> None:
+    image = 255 * np.repeat(np.random.default_rng(0).integers(0, 2, (16, 20, 1)), 3, axis=2).astype(np.uint8)
+    trimap = np.full((1, 16, 20), 128, np.uint8)
+    trimap[0, 6:9, 5:8], trimap[0, 6:9, 12:15] = 0, 255
+    unknown, f = (trimap == 128).ravel(), (trimap == 255).ravel().astype(float)
+    theirs = through_pymatting.load().cf_laplacian(image / 255.0).toarray()[np.ix_(unknown, unknown)]
+    assert np.linalg.eigvalsh((theirs + theirs.T) / 2)[0] < -1e-3
+    rows = exact.levin(image / 255.0, 1e-7, 1).toarray()[unknown]
+    expected = f.copy()
+    expected[unknown] = np.clip(np.linalg.solve(rows[:, unknown], -rows[:, ~unknown] @ f[~unknown]), 0, 1)
+    for alpha in (ClosedForm().open(None)(image, trimap), ClosedForm().exact(image, trimap)):
+        assert np.abs(alpha.ravel() - expected).max() < CLOSE
+
+
+@pytest.mark.parametrize("radius", [1, 2])
+def test_levins_matrix_by_singular_values_is_pymattings(radius: int) -> None:
+    image = picture(20, 26) / 255.0
+    theirs = through_pymatting.load().cf_laplacian(image, radius=radius)
+    assert np.abs((exact.levin(image, 1e-7, radius) - theirs).toarray()).max() < 1e-6
 
 
 def test_a_float32_factor_that_breaks_down_is_tried_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
