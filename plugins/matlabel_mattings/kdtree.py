@@ -16,6 +16,8 @@ from numba import njit
 DIMS = 5
 LEAF = 16
 """Most points of a leaf; the least are half of it. PyMatting's default."""
+KIDS = 16
+"""Most members of a family, as many as there are lanes."""
 DEPTH = 1000
 """Nodes a walk may have before it; a tree of a million points is some thirty deep."""
 
@@ -35,6 +37,10 @@ class Tree:
     """The node of each leaf, in the order of places."""
     tiles: Float32[np.ndarray, " l*80"]
     """Of each leaf sixteen first coordinates, sixteen second ones, and so on; nan where it has fewer points."""
+    kids: Int32[np.ndarray, "f 16"]
+    """Families, of a node up to sixteen descendants that hold its points: each a leaf, or a family f as -1 - f."""
+    sides: Float32[np.ndarray, " f*160"]
+    """The boxes of each family, as `lanes.gaps` takes them; nan where it has fewer."""
 
 
 def grow(points: Float32[np.ndarray, "n 5"]) -> Tree:
@@ -50,7 +56,10 @@ def grow(points: Float32[np.ndarray, "n 5"]) -> Tree:
     nodes[leaves, 3] = np.arange(len(leaves))
     tiles = np.full((len(leaves), DIMS, LEAF), np.nan, np.float32)
     _tile(placed, nodes, leaves, tiles)
-    return Tree(placed, order, nodes, splits, boxes, leaves, tiles.ravel())
+    kids = np.zeros((len(leaves), KIDS), np.int32)
+    sides = np.full((len(leaves), 2 * DIMS, KIDS), np.nan, np.float32)
+    families = _gather(nodes, boxes, kids, sides)
+    return Tree(placed, order, nodes, splits, boxes, leaves, tiles.ravel(), kids[:families], sides[:families].ravel())
 
 
 @njit(cache=True, nogil=True)
@@ -82,10 +91,24 @@ def _grow(points: Any, order: Any, nodes: Any, splits: Any, boxes: Any) -> Any:
 
 @njit(cache=True, nogil=True)
 def _enclose(points: Any, start: int, end: int, box: Any) -> None:
-    box[:] = points[start]
+    a0, a1, a2, a3, a4 = points[start, 0], points[start, 1], points[start, 2], points[start, 3], points[start, 4]
+    b0, b1, b2, b3, b4 = a0, a1, a2, a3, a4
     for i in range(start + 1, end):
-        for d in range(DIMS):
-            box[0, d], box[1, d] = min(box[0, d], points[i, d]), max(box[1, d], points[i, d])
+        x, y, z, u, v = points[i, 0], points[i, 1], points[i, 2], points[i, 3], points[i, 4]
+        a0, a1, a2, a3, a4 = _less(x, a0), _less(y, a1), _less(z, a2), _less(u, a3), _less(v, a4)
+        b0, b1, b2, b3, b4 = _more(x, b0), _more(y, b1), _more(z, b2), _more(u, b3), _more(v, b4)
+    box[0, 0], box[0, 1], box[0, 2], box[0, 3], box[0, 4] = a0, a1, a2, a3, a4
+    box[1, 0], box[1, 1], box[1, 2], box[1, 3], box[1, 4] = b0, b1, b2, b3, b4
+
+
+@njit(cache=True, nogil=True)
+def _less(x: Any, y: Any) -> Any:
+    return x if x < y else y  # one instruction each; min() would look for nan
+
+
+@njit(cache=True, nogil=True)
+def _more(x: Any, y: Any) -> Any:
+    return x if x > y else y
 
 
 @njit(cache=True, nogil=True)
@@ -112,3 +135,33 @@ def _tile(points: Any, nodes: Any, leaves: Any, tiles: Any) -> None:
         for i in range(start, end):
             for d in range(DIMS):
                 tiles[leaf, d, i - start] = points[i, d]
+
+
+@njit(cache=True, nogil=True)
+def _gather(nodes: Any, boxes: Any, kids: Any, sides: Any) -> Any:
+    """Fill families from the root on, each by opening the node with most points until there are sixteen; count them."""
+    roots, members = np.empty(len(kids), np.int32), np.empty(KIDS, np.int32)
+    roots[0], count, family = 0, 1, 0
+    while family < count:
+        members[0], size = roots[family], 1
+        while size < KIDS:
+            most, at = 0, -1
+            for m in range(size):
+                node = members[m]
+                if nodes[node, 2] >= 0 and nodes[node, 1] - nodes[node, 0] > most:
+                    most, at = nodes[node, 1] - nodes[node, 0], m
+            if at < 0:
+                break
+            members[at], members[size] = nodes[members[at], 2], nodes[members[at], 2] + 1
+            size += 1
+        for m in range(size):
+            node = members[m]
+            for d in range(DIMS):
+                sides[family, d, m], sides[family, DIMS + d, m] = boxes[node, 0, d], boxes[node, 1, d]
+            if nodes[node, 2] >= 0:
+                roots[count], kids[family, m] = node, -1 - count
+                count += 1
+            else:
+                kids[family, m] = nodes[node, 3]
+        family += 1
+    return count

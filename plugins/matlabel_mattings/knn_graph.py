@@ -54,7 +54,7 @@ def build(image: Any, counts: tuple[int, ...], spreads: tuple[float, ...]) -> Gr
         found, here = searches.pop(0)
         _link(found, here, rows, links)
     size = _merge(ends, rows, links, weights)
-    return Graph(order, ends, links[:size].copy(), weights[:size].copy(), degree)
+    return Graph(order, ends, links[:size], weights[:size], degree)
 
 
 def features(image: Any, spread: float) -> Float32[np.ndarray, "n 5"]:

@@ -19,7 +19,7 @@ from matlabel_mattings.through_pymatting import Colours, Plane, Solve
 
 CLUSTER = 64
 """Unknown pixels that move as one, at least."""
-CLUSTERS = 720
+CLUSTERS = 512
 """Most of them: their matrix is inverted densely."""
 SHARPER = 0.1
 """Share of `rtol` at which to stop: PyMatting's own rule leaves alphas off by 1e-3 and more."""

@@ -28,13 +28,22 @@ def _data(context: Any, builder: Any, kind: Any, array: Any, offset: Any) -> Any
     return builder.bitcast(builder.gep(data, [offset]), LANES.as_pointer())
 
 
+def _apart(builder: Any, before: Any, behind: Any, zero: Any) -> Any:
+    """The square of the larger one, of 0 where both are below; nan where `behind` is."""
+    apart = builder.select(builder.fcmp_ordered("<", behind, before), before, behind)
+    apart = builder.select(builder.fcmp_ordered("<", apart, zero), zero, apart)
+    return builder.fmul(apart, apart)
+
+
 def _bits(builder: Any, mask: Any) -> Any:
     return builder.zext(builder.bitcast(mask, I16), I64)
 
 
 @intrinsic
-def distances(typing: Any, tiles: Any, offset: Any, p0: Any, p1: Any, p2: Any, p3: Any, p4: Any, reach: Any, out: Any):  # type: ignore[no-untyped-def]
-    """Write the squared distances of (p0 .. p4) to the sixteen points at tiles[offset:offset + 80] to out[:16].
+def distances(
+    typing: Any, tiles: Any, offset: Any, p0: Any, p1: Any, p2: Any, p3: Any, p4: Any, reach: Any, out: Any, to: Any
+):  # type: ignore[no-untyped-def]
+    """Write the squared distances of (p0 .. p4) to the sixteen points at tiles[offset:offset + 80] to out[to:to + 16].
 
     tiles and out are flat float32 arrays; sixteen first coordinates stand before sixteen second ones. Returns the
     bits of the points that are at most `reach` away, the first point lowest.
@@ -49,10 +58,71 @@ def distances(typing: Any, tiles: Any, offset: Any, p0: Any, p1: Any, p2: Any, p
             apart = builder.fsub(_splat(builder, args[2 + d]), lanes)
             square = builder.fmul(apart, apart)
             total = square if total is None else builder.fadd(total, square)
-        builder.store(total, _data(context, builder, signature.args[8], args[8], I64(0))).align = 4
+        builder.store(total, _data(context, builder, signature.args[8], args[8], args[9])).align = 4
         return _bits(builder, builder.fcmp_ordered("<=", total, _splat(builder, args[7])))
 
-    return types.int64(tiles, types.int64, *[types.float32] * 6, out), build
+    return types.int64(tiles, types.int64, *[types.float32] * 6, out, types.int64), build
+
+
+@intrinsic
+def near(typing: Any, tiles: Any, offset: Any, boxes: Any, box: Any, reaches: Any):  # type: ignore[no-untyped-def]
+    """The bits of those of the sixteen points at tiles[offset:offset + 80] that a box is within reach of.
+
+    Args:
+        boxes: five least and five greatest coordinates at the flat places box .. box + 9.
+        reaches: the squared reach of each point. A point that is nan is not within it.
+
+    A box is at most as far as any point in it that `distances` measures, rounding included.
+    """
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        total, zero = None, ir.Constant(LANES, [0.0] * WIDE)
+        sides = context.make_array(signature.args[2])(context, builder, args[2]).data
+        for d in range(5):
+            start = builder.add(args[1], I64(d * WIDE))
+            lanes = builder.load(_data(context, builder, signature.args[0], args[0], start))
+            lanes.align = 4
+            low, high = (
+                _splat(builder, builder.load(builder.gep(sides, [builder.add(args[3], I64(side * 5 + d))])))
+                for side in range(2)
+            )
+            square = _apart(builder, builder.fsub(low, lanes), builder.fsub(lanes, high), zero)
+            total = square if total is None else builder.fadd(total, square)
+        reach = builder.load(_data(context, builder, signature.args[4], args[4], I64(0)))
+        reach.align = 4
+        return _bits(builder, builder.fcmp_ordered("<=", total, reach))
+
+    return types.int64(tiles, types.int64, boxes, types.int64, reaches), build
+
+
+@intrinsic
+def gaps(typing: Any, sides: Any, offset: Any, boxes: Any, box: Any, reach: Any, out: Any):  # type: ignore[no-untyped-def]
+    """Write the squared distances of a box to the sixteen at sides[offset:offset + 160] to out[:16].
+
+    Args:
+        sides: sixteen least first coordinates, then of the other four, then sixteen greatest ones and so on.
+        boxes: five least and five greatest coordinates at the flat places box .. box + 9.
+
+    Returns the bits of the boxes that are at most `reach` away.
+    """
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        total, zero = None, ir.Constant(LANES, [0.0] * WIDE)
+        one = context.make_array(signature.args[2])(context, builder, args[2]).data
+        for d in range(5):
+            starts = [builder.add(args[1], I64((side * 5 + d) * WIDE)) for side in range(2)]
+            lows, highs = (builder.load(_data(context, builder, signature.args[0], args[0], at)) for at in starts)
+            lows.align = highs.align = 4
+            low, high = (
+                _splat(builder, builder.load(builder.gep(one, [builder.add(args[3], I64(side * 5 + d))])))
+                for side in range(2)
+            )
+            square = _apart(builder, builder.fsub(low, highs), builder.fsub(lows, high), zero)
+            total = square if total is None else builder.fadd(total, square)
+        builder.store(total, _data(context, builder, signature.args[5], args[5], I64(0))).align = 4
+        return _bits(builder, builder.fcmp_ordered("<=", total, _splat(builder, args[4])))
+
+    return types.int64(sides, types.int64, boxes, types.int64, types.float32, out), build
 
 
 @intrinsic

@@ -1,4 +1,8 @@
-"""Keeping the k nearest of many candidates, of which only distances and names are held."""
+"""The k nearest of candidates that are held sixteen at a time, as the distances of all points of a leaf.
+
+Blocks are runs of sixteen floats in a flat array. Lanes beyond the reach stay in them, as does nan where a leaf has
+fewer points: what counts is what is within a limit.
+"""
 
 from __future__ import annotations
 
@@ -15,63 +19,89 @@ INF = np.float32(np.inf)
 
 
 @njit(cache=True, nogil=True)
-def cut(far: Any, who: Any, start: int, end: int, k: int, reach: Any) -> Any:
-    """Keep the k nearest candidates, and one rival if the k-th has any; where they end, and the new reach.
+def narrow(far: Any, start: int, end: int, least: int, most: int, reach: Any) -> Any:
+    """A limit that between `least` and `most` candidates are within, and how many those are.
 
-    All are within `reach`. The k-th is found by halving the range of distances; spoils what follows `end`.
+    They are more than `most` where several are equally far, to the last bit.
+
+    Args:
+        start, end: of the blocks, at least `least` candidates of which are within `reach`.
     """
-    high = reach if reach < INF else _largest(far, start, end, INF)
-    far[end : end + WIDE] = INF
-    low = np.float32(0)
-    count = end - start
-    while count > k:
+    low, high = np.float32(0), reach if reach < INF else _largest(far, start, end)
+    inside = count(far, start, end, high)
+    while inside > most:
         middle = (low + high) * np.float32(0.5)
         if middle >= high or middle <= low:
-            return _rivals(far, who, start, end, k, high)
-        inside = 0
-        for i in range(start, end, WIDE):
-            inside += ones(within(far, i, middle))
-        if inside < k:
+            zeros = count(far, start, end, np.float32(0))
+            return (np.float32(0), zeros) if zeros >= least else (high, inside)
+        nearer = count(far, start, end, middle)
+        if nearer < least:
             low = middle
         else:
-            high, count = middle, inside
-    kth = _largest(far, start, end, high)
+            high, inside = middle, nearer
+    return high, inside
+
+
+@njit(cache=True, nogil=True)
+def count(far: Any, start: int, end: int, limit: Any) -> Any:
+    """Candidates within the limit."""
     inside = 0
-    for i in range(start, end, WIDE):
-        inside += ones(within(far, i, kth * TIE))
-    if inside > k:
-        return _rivals(far, who, start, end, k, kth)
-    c = start
-    for i in range(start, end, WIDE):
-        bits = within(far, i, high)
-        while bits:
-            j = i + lowest(bits)
-            bits &= bits - 1
-            far[c], who[c] = far[j], who[j]
-            c += 1
-    return c, kth * TIE
+    for at in range(start, end, WIDE):
+        inside += ones(within(far, at, limit))
+    return inside
 
 
-@njit(cache=True, nogil=True, fastmath={"nnan", "nsz", "reassoc"})
-def _largest(far: Any, start: int, end: int, limit: Any) -> Any:
-    """The largest of far[start:end] that is at most `limit`."""
+@njit(cache=True, nogil=True)
+def farthest(far: Any, start: int, end: int, limit: Any) -> Any:
+    """The largest distance within the limit."""
     most = np.float32(0)
     for i in range(start, end):
-        x = far[i] if far[i] <= limit else np.float32(0)
-        most = x if x > most else most
+        x = far[i]
+        most = x if most < x <= limit else most
     return most
 
 
 @njit(cache=True, nogil=True)
-def _rivals(far: Any, who: Any, start: int, end: int, k: int, kth: Any) -> Any:
-    """`cut` where others are as far as the k-th."""
-    reach = kth * TIE
-    c, last = start, start + k
-    for rival in range(2):  # first what is nearer than the k-th, none of which may be lost; then its equals
-        for i in range(c, end):
-            x, name = far[i], who[i]
-            if (x < kth or (rival and x <= reach)) and c <= last:
-                far[i], who[i] = far[c], who[c]
-                far[c], who[c] = x, name
-                c += 1
-    return c, reach
+def _largest(far: Any, start: int, end: int) -> Any:
+    return farthest(far, start, end, np.float32(np.finfo(np.float32).max))
+
+
+@njit(cache=True, nogil=True)
+def squeeze(far: Any, first: Any, start: int, end: int, k: int, reach: Any) -> Any:
+    """Give up all candidates but the k nearest, and blocks without any; the end of those left, and a distance.
+
+    Of candidates as far as the k-th the first are kept. No candidate that is given up is nearer than the distance,
+    and it is at least that of the k-th.
+
+    Args:
+        first: of each block the place of its first point; block `at` / 16.
+    """
+    high, inside = narrow(far, start, end, k, k, reach)
+    low = high if inside == k else np.nextafter(high, np.float32(-1))
+    spare = k - (k if inside == k else count(far, start, end, low))
+    to = start
+    for at in range(start, end, WIDE):
+        keep = within(far, at, low)
+        equal = within(far, at, high) & ~keep
+        while equal and spare:
+            keep |= equal & -equal
+            equal &= equal - 1
+            spare -= 1
+        if keep:
+            for j in range(WIDE):
+                far[to + j] = far[at + j] if keep >> j & 1 else INF
+            first[to // WIDE] = first[at // WIDE]
+            to += WIDE
+    return to, high
+
+
+@njit(cache=True, nogil=True)
+def names(far: Any, first: Any, start: int, end: int, limit: Any, out: Any) -> None:
+    """Write the places of the candidates within the limit."""
+    c = 0
+    for at in range(start, end, WIDE):
+        bits, base = within(far, at, limit), first[at // WIDE]
+        while bits:
+            out[c] = base + lowest(bits)
+            bits &= bits - 1
+            c += 1

@@ -2,9 +2,11 @@
 
 Reference: pymatting 1.1.16, util/kdtree.py, whose tree (kdtree.py) is walked here. What is faster:
 
-- all points of a leaf search together: one walk through the tree, boxes against boxes;
+- all points of a leaf search together, first among the leaves beside it: one walk through the tree, whose boxes are
+  compared with the leaf's sixteen at a time (`Tree.kids`), then with its points, which need not all look further;
 - a leaf's points lie side by side, so that its 16 distances are one loop without branches;
-- candidates are appended, and cut to the k nearest once there are many, in place of a sorted insertion each.
+- all 16 are kept where one counts (nearest.py), and only a limit is found once there are many, in place of a sorted
+  insertion each.
 
 Distances in that order differ from PyMatting's in the last bits. Where a rival is as far as the k-th neighbour within
 `nearest.TIE`, the point is searched again alone, in PyMatting's order and arithmetic, with the radius known.
@@ -18,9 +20,14 @@ import numpy as np
 from jaxtyping import Float32, Int32
 from numba import njit
 
-from matlabel_mattings.kdtree import DEPTH, DIMS, LEAF, grow
-from matlabel_mattings.lanes import distances, lowest
-from matlabel_mattings.nearest import INF, cut
+from matlabel_mattings.kdtree import DEPTH, DIMS, KIDS, LEAF, grow
+from matlabel_mattings.lanes import distances, gaps, lowest, near, ones
+from matlabel_mattings.nearest import INF, TIE, count, farthest, names, narrow, squeeze
+
+SPARE = 8
+"""Blocks a query holds besides the k that its nearest may be spread over."""
+MANY, FEW = 12, 2
+"""Candidates beyond k at which the reach is narrowed, and most that it then leaves beyond k."""
 
 
 def neighbours(points: Float32[np.ndarray, "n 5"], k: int) -> tuple[Int32[np.ndarray, "n k"], Int32[np.ndarray, " n"]]:
@@ -35,100 +42,125 @@ def neighbours(points: Float32[np.ndarray, "n 5"], k: int) -> tuple[Int32[np.nda
     n = len(points)
     if n < k:
         raise ValueError(f"Number of data points ({n}) is less than the number of neighbors requested (k={k}).")
-    tree = grow(points)
+    t = grow(points)
     found, radius = np.empty((n, k), np.int32), np.full(n, -1, np.float32)
-    _search(tree.points, tree.nodes, tree.boxes, tree.leaves, tree.tiles, found, radius)
-    _settle_ties(tree.points, tree.nodes, tree.splits, tree.boxes, tree.tiles, radius, found)
-    return found, tree.order
+    _search(t.points, t.nodes, t.boxes, t.leaves, t.tiles, t.kids, t.sides, found, radius)
+    _settle_ties(t.points, t.nodes, t.splits, t.boxes, t.tiles, radius, found)
+    return found, t.order
 
 
 @njit(cache=True, nogil=True)
-def _search(points: Any, nodes: Any, boxes: Any, leaves: Any, tiles: Any, found: Any, radius: Any) -> None:
+def _search(
+    points: Any, nodes: Any, boxes: Any, leaves: Any, tiles: Any, kids: Any, sides: Any, found: Any, radius: Any
+) -> None:  # fmt: skip
     """Fill `found`; where the k-th neighbour has a rival, the squared `radius` to look in, else leave it."""
     k = found.shape[1]
-    room = _room(k)
-    far, who = np.empty(LEAF * room, np.float32), np.empty(LEAF * room, np.int32)  # candidates, `room` a query
-    held, reach, now = np.empty(LEAF, np.int64), np.empty(LEAF, np.float32), np.empty(LEAF, np.float32)
-    stack, gap = np.empty(DEPTH, np.int32), np.empty(DEPTH, np.float32)
-    for node in leaves:
+    room = (k + SPARE) * LEAF
+    far, first = np.empty(LEAF * room, np.float32), np.empty(LEAF * (k + SPARE), np.int32)
+    ends, held = np.empty(LEAF, np.int64), np.empty(LEAF, np.int64)  # of its blocks; candidates since the last cut
+    reach, spare, gap = np.empty(LEAF, np.float32), np.empty(LEAF, np.float32), np.empty(LEAF, np.float32)
+    stack, away = np.empty(LEAF * DEPTH, np.int32), np.empty(LEAF * DEPTH, np.float32)
+    for leaf in range(len(leaves)):
+        node = np.int64(leaves[leaf])
         start, end = np.int64(nodes[node, 0]), np.int64(nodes[node, 1])
         for q in range(LEAF):
-            held[q], reach[q] = q * room, INF
-        worst = INF
-        stack[0], gap[0], depth = 0, 0.0, 1
+            ends[q], held[q], reach[q], spare[q] = q * room, 0, INF, INF
+        for other in range(max(leaf - 1, 0), min(leaf + 2, len(leaves))):
+            place = nodes[leaves[other], 0]
+            _meet(points, tiles, start, (1 << (end - start)) - 1, other, place, far, first, ends, held, reach, spare, k)
+        for q in range(end - start):
+            if held[q] > k and reach[q] == INF:
+                limit, held[q] = narrow(far, q * room, ends[q], k, k + FEW, INF)
+                reach[q] = limit * TIE
+        worst = _worst(reach, end - start)
+        stack[0], away[0], depth = -1, 0.0, 1
         while depth:
             depth -= 1
-            other = stack[depth]
-            if gap[depth] > worst:
+            other = np.int64(stack[depth])
+            if away[depth] > worst:
                 continue
-            if nodes[other, 2] >= 0:
-                depth = _open(nodes, boxes, node, other, stack, gap, depth)
+            if other < 0:
+                bits = gaps(sides, (-1 - other) * 2 * DIMS * KIDS, boxes, node * 2 * DIMS, worst, gap)
+                depth = _push(kids[-1 - other], bits, gap, stack, away, depth)
                 continue
-            here = start, end, np.int64(nodes[other, 3]), np.int64(nodes[other, 0])
-            worst = _meet(points, tiles, here, far, who, held, reach, now, k)
+            if abs(other - leaf) <= 1:
+                continue
+            there = np.int64(leaves[other])
+            queries = near(tiles, leaf * LEAF * DIMS, boxes, there * 2 * DIMS, reach)
+            if queries and _meet(
+                points, tiles, start, queries, other, nodes[there, 0], far, first, ends, held, reach, spare, k
+            ):
+                worst = _worst(reach, end - start)
         for q in range(end - start):
-            c, r = cut(far, who, q * room, held[q], k, reach[q])
-            for j in range(k):
-                found[start + q, j] = who[q * room + j]
-            if c > q * room + k:
-                radius[start + q] = r
+            limit, inside = narrow(far, q * room, ends[q], k, k, reach[q])
+            if inside == k and count(far, q * room, ends[q], limit * TIE) > k:
+                limit = farthest(far, q * room, ends[q], limit)
+            if inside > k or spare[q] <= limit * TIE or count(far, q * room, ends[q], limit * TIE) > k:
+                radius[start + q] = limit * TIE
+            else:
+                names(far, first, q * room, ends[q], limit, found[start + q])
 
 
 @njit(cache=True, nogil=True)
-def _meet(
-    points: Any, tiles: Any, here: Any, far: Any, who: Any, held: Any, reach: Any, now: Any, k: int
-) -> Any:  # fmt: skip
-    """Offer a leaf's points to each query of another leaf; the widest reach that is left."""
-    start, end, leaf, first = here
-    room = _room(k)
+def _worst(reach: Any, queries: int) -> Any:
+    """The widest reach of a leaf's queries."""
     worst = np.float32(0)
-    for q in range(end - start):
-        i = start + q
-        p0, p1, p2, p3, p4 = points[i, 0], points[i, 1], points[i, 2], points[i, 3], points[i, 4]
-        bits = distances(tiles, leaf * LEAF * DIMS, p0, p1, p2, p3, p4, reach[q], now)
-        if bits:
-            c = held[q]
-            while bits:
-                j = lowest(bits)
-                bits &= bits - 1
-                far[c], who[c] = now[j], first + j
-                c += 1
-            if c >= q * room + 2 * k + 8:
-                c, reach[q] = cut(far, who, q * room, c, k, reach[q])
-            held[q] = c
+    for q in range(queries):
         worst = reach[q] if worst < reach[q] else worst
     return worst
 
 
 @njit(cache=True, nogil=True)
-def _room(k: int) -> Any:
-    """Candidates a query holds at most: 2k + 7 before the last leaf, its points, and what `cut` spoils."""
-    return (2 * k + 8 + 3 * LEAF) // LEAF * LEAF
+def _push(kids: Any, bits: Any, gap: Any, stack: Any, away: Any, depth: int) -> Any:
+    """Put the kids of these bits on the stack, the nearest on top."""
+    bottom = depth
+    while bits:
+        j = lowest(bits)
+        bits &= bits - 1
+        at = depth
+        while at > bottom and away[at - 1] < gap[j]:
+            stack[at], away[at] = stack[at - 1], away[at - 1]
+            at -= 1
+        stack[at], away[at] = kids[j], gap[j]
+        depth += 1
+    return depth
 
 
 @njit(cache=True, nogil=True)
-def _open(nodes: Any, boxes: Any, node: int, other: int, stack: Any, gap: Any, depth: int) -> Any:
-    """Push the children of `other`: on top the one `node` is in, else the nearer one."""
-    child, start = nodes[other, 2], nodes[node, 0]
-    a, b = _gap(boxes, node, child), _gap(boxes, node, child + 1)
-    inside = nodes[other, 0] <= start < nodes[other, 1]
-    if (start >= nodes[child, 1]) if inside else (b < a):
-        stack[depth], gap[depth], stack[depth + 1], gap[depth + 1] = child, a, child + 1, b
-    else:
-        stack[depth], gap[depth], stack[depth + 1], gap[depth + 1] = child + 1, b, child, a
-    return depth + 2
+def _meet(
+    points: Any, tiles: Any, start: int, queries: Any, leaf: int, place: Any, far: Any, first: Any, ends: Any,
+    held: Any, reach: Any, spare: Any, k: int
+) -> Any:  # fmt: skip
+    """Offer a leaf's points to some queries of the leaf that starts at `start`; whether a reach has changed.
 
-
-@njit(cache=True, nogil=True)
-def _gap(boxes: Any, one: Any, two: Any) -> Any:
-    """Squared distance of two boxes."""
-    total = np.float32(0)
-    for d in range(DIMS):
-        apart, behind = boxes[one, 0, d] - boxes[two, 1, d], boxes[two, 0, d] - boxes[one, 1, d]
-        apart = behind if apart < behind else apart  # one instruction; max() would look for nan
-        apart = apart if apart > 0 else np.float32(0)
-        total += apart * apart
-    return total
+    Args:
+        queries: their bits.
+        leaf, place: the leaf whose points are offered, and where they start.
+        far, first: each query's blocks, `nearest.names`'s, k + SPARE of them.
+        ends: of the blocks in use.
+        held: candidates since the reach was narrowed, and what that left.
+        reach: what a candidate may be away, squared.
+        spare: what the nearest was away that was given up with the k nearest held, or less.
+    """
+    room = (k + SPARE) * LEAF
+    changed = False
+    while queries:
+        q = lowest(queries)
+        queries &= queries - 1
+        i, end = start + q, ends[q]
+        p0, p1, p2, p3, p4 = points[i, 0], points[i, 1], points[i, 2], points[i, 3], points[i, 4]
+        bits = distances(tiles, leaf * LEAF * DIMS, p0, p1, p2, p3, p4, reach[q], far, end)
+        first[end // LEAF] = place
+        held[q] += ones(bits)
+        end += LEAF if bits else 0
+        ends[q] = end
+        if held[q] >= k + MANY:
+            limit, inside = narrow(far, q * room, end, k, k + FEW, reach[q])
+            reach[q], held[q], changed = limit * TIE, min(inside, k + FEW), True
+        if end == (q + 1) * room:
+            ends[q], limit = squeeze(far, first, q * room, end, k, reach[q])
+            reach[q], spare[q], held[q], changed = limit * TIE, min(spare[q], limit), k, True
+    return changed
 
 
 @njit(cache=True, nogil=True)
@@ -154,7 +186,7 @@ def _settle_ties(points: Any, nodes: Any, splits: Any, boxes: Any, tiles: Any, r
                 stack[depth], stack[depth + 1] = child + below, child + 1 - below
                 depth += 2
                 continue
-            bits = distances(tiles, np.int64(nodes[node, 3]) * LEAF * DIMS, p0, p1, p2, p3, p4, r, now)
+            bits = distances(tiles, np.int64(nodes[node, 3]) * LEAF * DIMS, p0, p1, p2, p3, p4, r, now, 0)
             while bits:
                 held = _insert(points, q, nodes[node, 0] + lowest(bits), far, found, held)
                 bits &= bits - 1

@@ -150,28 +150,54 @@ def test_neighbours_equal_brute_force(n: int, k: int) -> None:
     assert np.array_equal(np.sort(order[found], axis=1), expected[order])
 
 
+def blocks(values: int, rng: np.random.Generator) -> np.ndarray:
+    """Distances, some equal, in blocks of sixteen that are not full."""
+    far = (rng.integers(0, values, (int(rng.integers(2, 9)), 16)) / values).astype(np.float32)
+    far[rng.random(far.shape) < 0.3] = np.nan
+    far[:, 0] = rng.integers(0, values, len(far)) / values
+    far[0, :7] = rng.integers(0, values, 7) / values
+    return far
+
+
 @pytest.mark.parametrize("values", [2, 6, 30, 10**6])
-def test_a_cut_loses_nothing_nearer_than_the_kth(values: int) -> None:
+def test_a_limit_leaves_few_candidates_and_all_that_count(values: int) -> None:
     rng, k = np.random.default_rng(values), 7
     for _ in range(300):
-        count = int(rng.integers(k, 40))
-        numbers = (rng.integers(0, values, count) / values).astype(np.float32)
-        far, who = np.full(64, 5, np.float32), np.arange(64, dtype=np.int32)
-        far[:count] = numbers
-        end, reach = nearest.cut(far, who, 0, count, k, np.float32(np.inf))
-        kth = np.sort(numbers)[k - 1]
-        assert end == k + ((numbers <= kth * nearest.TIE).sum() > k)
-        assert reach >= kth
-        assert set(np.flatnonzero(numbers < kth)) <= set(who[:end])
-        assert np.array_equal(np.sort(far[:k]), np.sort(numbers)[:k])
-        assert np.array_equal(numbers[who[:end]], far[:end])
+        far = blocks(values, rng).ravel()
+        kth, last = np.sort(far)[k - 1], np.nanmax(far)
+        for reach in (np.float32(np.inf), last, kth):
+            for most in (k, k + 3):
+                limit, inside = nearest.narrow(far, 0, len(far), k, most, reach)
+                assert kth <= limit <= last
+                assert inside == nearest.count(far, 0, len(far), limit) == (far <= limit).sum() >= k
+                # More than asked for are so only because the farthest of them cannot be told apart.
+                assert inside <= most or (far < limit).sum() < k
+                assert nearest.farthest(far, 0, len(far), limit) == far[far <= limit].max()
+
+
+@pytest.mark.parametrize("values", [2, 6, 30, 10**6])
+def test_squeezed_blocks_hold_the_k_nearest(values: int) -> None:
+    rng, k = np.random.default_rng(values), 7
+    for _ in range(300):
+        far = blocks(values, rng).ravel()
+        first = 100 * np.arange(len(far) // 16, dtype=np.int32)
+        before, order = far.copy(), np.sort(far)
+        end, least = nearest.squeeze(far, first, 0, len(far), k, np.float32(np.inf))
+        kept = far[:end]
+        assert end <= 16 * k
+        assert np.array_equal(np.sort(kept[np.isfinite(kept)]), order[:k])
+        assert order[k - 1] <= least
+        assert np.isnan(order[k]) or least <= order[k] or order[k] == order[k - 1]
+        names = np.empty(k, np.int32)
+        nearest.names(far, first, 0, end, order[k - 1], names)
+        assert np.array_equal(np.sort(before[names // 100 * 16 + names % 100]), order[:k])
 
 
 def test_ties_are_settled_as_pymatting_does() -> None:
     from pymatting.util.kdtree import knn
 
     points = np.random.default_rng(0).integers(0, 4, (3000, 5)).astype(np.float32)
-    points[:40] = 1
+    points[:400] = 1  # more than a query has room for
     found, order = neighbours(points, 12)
     _, expected = knn(points, points, 12)
     assert np.array_equal(np.sort(order[found], axis=1), np.sort(expected, axis=1)[order])
