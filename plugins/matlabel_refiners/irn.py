@@ -3,7 +3,8 @@
 Ahn, Cho, Kwak: Weakly Supervised Learning of Instance Segmentation with Inter-pixel Relations, CVPR 2019; the semantic
 half of it. Compared with jiwoon-ahn/irn at a2ece00 (MIT), whose parameters are our defaults: labels mined from maps
 (`irn_mining.py`), a network trained on pairs of cells of equal and of different labels (`irn_network.py`,
-`irn_losses.py`, `irn_paths.py`; optimiser with a momentum of 1e-4 in effect), and 2^8 steps of a walk (`irn_walk.py`).
+`irn_losses.py`, `irn_paths.py`; optimiser with a momentum of 1e-4 in effect), and 2^8 steps of a walk (`irn_walk.py`,
+on a graphics card `irn_walk_torch.py`).
 
 Deviations: the maps of the walk are the seed, averaged over cells of 4 x 4 pixels; IRN has those of its own CAM, drawn
 anew at that size. The walk is sparse, with the same result. Images larger than `crop` are taken whole, not cut; smaller

@@ -17,7 +17,7 @@ from matlabel_bench.types import Cams, Image, Label, Split, Tags
 from matlabel_cams.backbones import Backbone, channel_constants, make
 from matlabel_cams.classifier import backbone_with_weights
 from matlabel_cams.crops import normalised
-from matlabel_refiners import irn_walk
+from matlabel_refiners import irn_walk, irn_walk_torch
 from matlabel_refiners.irn_crops import LabelledCrops
 from matlabel_refiners.irn_mining import mine_split
 from matlabel_refiners.irn_network import STRIDE, Irn
@@ -87,14 +87,16 @@ def refiner(part: irn.Irn, out: Path) -> Callable[[Image, Tags, Cams], Label]:
     mean, std = channel_constants(backbone)
 
     @torch.inference_mode()
-    def boundaries(image: Image) -> irn_walk.Grid:
+    def walked(image: Image, planes: irn_walk.Planes) -> irn_walk.Planes:
         height, width = image.shape[:2]
         pixels = normalised(image, mean, std)
         both = torch.stack([pixels, pixels.flip(-1)])
         both = functional.pad(both, (0, max(0, part.crop - width), 0, max(0, part.crop - height)))
         both = both.to(part.device, memory_format=torch.channels_last)
-        found: irn_walk.Grid = network.boundaries(both, (height, width)).cpu().numpy()
-        return found
+        found = network.boundaries(both, (height, width))
+        if found.device.type == "cpu":
+            return irn_walk.walk(found.numpy(), planes, part.radius, part.beta, 2**part.exp_times)
+        return irn_walk_torch.walk(found, planes, part.radius, part.beta, 2**part.exp_times)
 
     def refine(image: Image, tags: Tags, maps: Cams) -> Label:
         size = (image.shape[0], image.shape[1])
@@ -106,7 +108,7 @@ def refiner(part: irn.Irn, out: Path) -> Callable[[Image, Tags, Cams], Label]:
             )
         planes = irn_walk.cells(maps)
         if planes.any():
-            planes = irn_walk.walk(boundaries(image), planes, part.radius, part.beta, 2**part.exp_times)
+            planes = walked(image, planes)
         return irn_walk.label(planes, size, part.threshold, tags)
 
     return refine

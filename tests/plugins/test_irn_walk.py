@@ -10,7 +10,7 @@ import torch
 from numpy.polynomial.chebyshev import chebval
 from torch.nn import functional
 
-from matlabel_refiners import irn_walk
+from matlabel_refiners import irn_walk, irn_walk_torch
 from matlabel_refiners.irn_paths import offsets
 
 SIZES = [(1, 1), (1, 17), (17, 1), (3, 2), (7, 9), (13, 22), (24, 19)]
@@ -65,6 +65,19 @@ def test_it_equals_squarings_in_single_precision() -> None:
         matrix = matrix @ matrix
     wanted = ((maps * (1 - boundary)).reshape(3, -1) @ matrix).reshape(maps.shape)
     np.testing.assert_allclose(irn_walk.walk(boundary, maps, 5, 10, 256), wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("radius", "steps"), [(5, 256), (2, 1), (3, 7)])
+def test_in_torch_it_is_the_same(size: tuple[int, int], radius: int, steps: int, device: str) -> None:
+    boundary, maps = scene(*size, classes=3)
+    there = torch.from_numpy(boundary).to(device)
+    matrix = irn_walk_torch.transitions(there, radius, 4.0).cpu().to_dense().numpy()
+    np.testing.assert_allclose(matrix, irn_walk.transitions(boundary, radius, 4.0).toarray(), atol=1e-12)
+    found = irn_walk_torch.walk(there, maps, radius, 4.0, steps)
+    assert (found.shape, found.dtype) == (maps.shape, np.float32)
+    np.testing.assert_allclose(found, irn_walk.walk(boundary, maps, radius, 4.0, steps), atol=1e-7)
 
 
 def test_saturated_boundaries_leave_cells_alone() -> None:
