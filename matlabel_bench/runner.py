@@ -25,11 +25,11 @@ from matlabel_bench.gather import chosen, gather, timed
 from matlabel_bench.handover import Inputs, output
 from matlabel_bench.jobs import ALIKE, WHOLE, Job, items_of
 from matlabel_bench.plan import Plan, make
-from matlabel_bench.spec import runs_on
+from matlabel_bench.spec import runs_on, together
 from matlabel_bench.stages import Outcome, Task, run_chunk
 from matlabel_bench.store import Slot
 from matlabel_bench.trainings import Trainings
-from matlabel_bench.workers import Workers
+from matlabel_bench.workers import Workers, split
 
 Say = Callable[[str], None]
 POLL = 0.5
@@ -139,10 +139,13 @@ class Runner:
 
     def _outcomes(self, job: Job, out: Path) -> dict[str, Outcome]:
         """The outcome of every image. Raises DataError naming those that failed, after all others were done."""
-        per_image = job.stage not in WHOLE
-        if job.stage in ALIKE:
+        per_image, group = job.stage not in WHOLE, together(job.part)
+        if job.stage in ALIKE and group == 1:
             self._borrow(job, out)
         kept = {s.id for s in job.split if per_image and output(job.stage, out, s.id).is_file()}
+        if group > 1:  # whole groups, however often the work is interrupted: an image's last bits depend on its group
+            groups = split(list(job.split), 1, group)
+            kept = {s.id for some in groups if all(s.id in kept for s in some) for s in some}
         left = [s for s in job.split if s.id not in kept]
         left = timed(left) if job.stage == "speed" else left
         outcomes: dict[str, Outcome] = {}
@@ -160,7 +163,8 @@ class Runner:
                 busy = len(self.trainings.running)
                 limit = share if gpu else max(1, self.workers.count - busy) if busy else 0
                 changed = partial(self._other_than, busy)
-                for chunk in self.workers.map(work, left, inline=gpu and share == 1, limit=limit, until=changed):
+                inline, size = gpu and share == 1, group if group > 1 else 0
+                for chunk in self.workers.map(work, left, inline=inline, size=size, limit=limit, until=changed):
                     outcomes.update((o.id, o) for o in chunk)
                     bar.at(len(kept) + len(outcomes))
                     if job.stage != "speed":

@@ -16,6 +16,12 @@ pymatting and pydensecrf are imported inside `fit` and `open`. Class attributes 
     wants_id: ClassVar[bool]            whether the live function gets the image's id last; default False
     runs_on: ClassVar[str]              where it runs; default its field `device`, or "cpu". May be a property
 
+    together: ClassVar[int]             of a matting: images that are less work at once, at most so many; default 1
+
+Where `together` is above 1, the live function of the matting has an attribute `many`: a sequence of images and one of
+their trimaps (or maps) -> a list of alphas, or of MattingFailed, each of them what the image alone gets, but for
+rounding. The images of a split are always given in the same groups. Where `many` raises, each image is tried alone.
+
 A method `note(self) -> str`, if there is one, gives a line that is printed under every table with the part.
 
 A CAM generator or matting whose training goes on from another's has a method `stem(self) -> part | None`. That part,
@@ -158,6 +164,11 @@ class Hooks:
 def takes_maps(part: Any) -> bool:
     """Whether a refiner or matting asks for maps, in the place of scores or of a trimap."""
     return getattr(part, "takes", "") == "maps"
+
+
+def together(part: Any) -> int:
+    """How many images a part is given at once."""
+    return int(getattr(part, "together", 1))
 
 
 def runs_on(*parts: Any) -> str:

@@ -67,6 +67,7 @@ class Workers:
         items: Sequence[Item],
         *,
         inline: bool = False,
+        size: int = 0,
         limit: int = 0,
         until: Callable[[], bool] = lambda: False,
     ) -> Iterator[Result]:
@@ -75,6 +76,7 @@ class Workers:
         Args:
             work: picklable; called with a chunk, in a worker process.
             inline: stay in this process (the only one on a GPU: its memory holds the network once).
+            size: items of a chunk, where it must be so many (0: as many as is quickest).
             limit: use at most so many workers (0: all), to leave cores to trainings that run beside.
             until: once it is true no further chunk is begun; those begun are finished and yielded. Not on a cluster.
 
@@ -82,7 +84,7 @@ class Workers:
             BenchError: a worker process died.
         """
         count = min(self.count, limit) if limit else self.count
-        chunks = split(items, 64 if self.scheduler else count)
+        chunks = split(items, 64 if self.scheduler else count, size)
         wanted = takewhile(lambda chunk: not until(), chunks)
         if inline or not chunks or (count == 1 and self.scheduler is None):
             yield from (work(chunk) for chunk in wanted)
@@ -140,7 +142,7 @@ class Workers:
         return self._connection
 
 
-def split(items: Sequence[Item], workers: int) -> list[Sequence[Item]]:
-    """Chunks small enough that no worker idles long at the end, large enough that sending them costs nothing."""
-    size = max(1, min(16, len(items) // (workers * 4) or 1))
+def split(items: Sequence[Item], workers: int, size: int = 0) -> list[Sequence[Item]]:
+    """Chunks of `size`; 0: so small that no worker idles long at the end, so large that sending them costs nothing."""
+    size = size or max(1, min(16, len(items) // (workers * 4) or 1))
     return [items[i : i + size] for i in range(0, len(items), size)]

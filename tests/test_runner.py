@@ -315,6 +315,28 @@ def test_an_image_stage_takes_the_cores_of_a_training_that_ended(tmp_path, stubs
     assert files == ids
 
 
+def test_images_that_are_solved_together_are_so_in_the_same_groups(bench, words, tmp_path) -> None:
+    (tmp_path / "own.toml").write_text(
+        '[[columns]]\nname = "s"\n[[rows]]\nname = "c"\ncam = "stub-cam"\nmatting = "stub-together"\n'
+    )
+    log = tmp_path / "groups"
+    assert bench(*words, STUB_GROUPS=str(log)).returncode == 0
+    groups = log.read_text().splitlines()
+    assert sorted(line.count("uint8") for line in groups) == [2, 4, 4]
+    log.unlink()
+    (alpha,) = (tmp_path / "bench-store/alpha").iterdir()
+    files = sorted((alpha / "files").iterdir())
+    before = [f.read_bytes() for f in files]
+    (alpha / "done.json").unlink()
+    for one in files[2], files[9]:
+        one.unlink()
+    assert bench(*words, STUB_GROUPS=str(log)).returncode == 0
+    assert [f.read_bytes() for f in files] == before
+    again = log.read_text().splitlines()
+    assert set(again) < set(groups), "an interrupted group is solved as it was"
+    assert len(again) == 2
+
+
 OTHERS = """
 [[columns]]
 name = "told"

@@ -210,6 +210,54 @@ def test_a_solver_that_gives_up_is_replaced_by_the_map_class_by_class(tmp_path: 
     assert np.abs(alpha[1] - tie[1]).max() > 0.1, "the second one is matted"
 
 
+@dataclass(frozen=True)
+class SaysAtOnce(Says):
+    together = 16
+
+
+@dataclass(eq=False)
+class AtOnce:
+    """A live matting that counts the images it gets together."""
+
+    calls: list[int]
+    answer: Any = None
+
+    def __call__(self, image: np.ndarray, trimap: np.ndarray) -> np.ndarray:
+        self.calls.append(1)
+        return half(image, trimap)
+
+    def many(self, images: Any, trimaps: Any) -> list[Any]:
+        self.calls.append(len(images))
+        if self.answer == "raise":
+            raise RuntimeError("one of them is bad")
+        alphas: list[Any] = [half(image, trimap) for image, trimap in zip(images, trimaps, strict=True)]
+        return alphas[: self.answer] if isinstance(self.answer, int) else [self.answer or alphas[0], *alphas[1:]]
+
+
+@pytest.mark.parametrize(
+    ("answer", "calls"),
+    [(None, [2]), ("raise", [2, 1, 1]), (1, [2, 1, 1]), (MattingFailed("a", "b", "c"), [2, 1])],
+)
+def test_a_matting_of_many_gets_the_images_of_a_chunk(
+    tmp_path: Path, picture: Path, answer: Any, calls: list[int]
+) -> None:
+    samples = [Sample("a", picture, (1,)), Sample("b", picture, (1, 2))]
+    maps, live = tmp_path / "maps", AtOnce([], answer)
+    for sample in samples:
+        do(task("maps", tmp_path, part=Says(ramp)), sample)
+        do(task("trimap", tmp_path, maps=maps, part=TrimapRule()), sample)
+    job = task("alpha", tmp_path, maps=maps, trimap=tmp_path / "trimap", part=SaysAtOnce(live))
+    broken = Sample("c", tmp_path / "nothing.png", (1,))
+    outcomes = run_chunk(job, [*samples, broken])
+    assert live.calls == calls
+    assert [o.error is None for o in outcomes] == [True, True, False]
+    assert [o.notes.get("classes") for o in outcomes[:2]] == [1, 2]
+    together = {p.name: p.read_bytes() for p in (tmp_path / "alpha").iterdir()}
+    for sample in samples:
+        do(job, sample)
+    assert together == {p.name: p.read_bytes() for p in (tmp_path / "alpha").iterdir()}
+
+
 def test_a_later_refiner_starts_from_the_label_before_it(tmp_path: Path, picture: Path) -> None:
     sample = Sample("a", picture, (1, 2))
 

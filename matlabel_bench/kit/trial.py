@@ -11,6 +11,9 @@ import numpy as np
 
 from matlabel_bench.errors import BenchError, MattingFailed
 
+ROUNDING = 1e-4
+"""How far alphas of an image alone and among others may stand apart."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -90,6 +93,9 @@ def live(trial: Trial, opening: Callable[[], Callable[..., Any]], cases: Sequenc
         _agree(function, results)
     with trial("a second opening gives the same"):
         _agree(opening(), results)
+    if many := getattr(function, "many", None):
+        with trial("gives the same of many at once"):
+            _agree_at_once(many, results)
 
 
 def words(err: BaseException) -> str:
@@ -118,3 +124,12 @@ def _agree(function: Callable[..., Any], results: Sequence[tuple[Case, np.ndarra
         again = _call(function, _copies(case.args), case)
         same = again is None if before is None else again is not None and np.array_equal(before, again)
         hold(same, f"another result for: {case.name}; fix the seed of whatever is drawn at random")
+
+
+def _agree_at_once(many: Callable[..., Any], results: Sequence[tuple[Case, np.ndarray | None]]) -> None:
+    answers = many(*zip(*(_copies(case.args) for case, _ in results), strict=True))
+    hold(len(answers) == len(results), f"{len(answers)} answers to {len(results)} images")
+    for (case, before), answer in zip(results, answers, strict=True):
+        failed = isinstance(answer, MattingFailed)
+        same = failed if before is None else not failed and np.allclose(before, answer, rtol=0, atol=ROUNDING)
+        hold(same, f"another result for: {case.name}; no image may depend on those beside it")

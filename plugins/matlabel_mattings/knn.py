@@ -14,15 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import ClassVar
 
-from matlabel_bench.errors import MattingFailed, UsageError
+from matlabel_bench.errors import UsageError
 from matlabel_bench.fields import knob
 from matlabel_bench.types import Alpha, Image, Trimap
 from matlabel_mattings import exact, through_pymatting
 from matlabel_mattings.class_by_class import ClassByClass, pymatting
+from matlabel_mattings.together import AT_ONCE, Together
 
 
 def check_searches(part: str, neighbours: tuple[int, ...], distance_weights: tuple[float, ...]) -> None:
@@ -81,8 +83,13 @@ class Knn:
         """The device, where the backend uses one."""
         return self.device if self.backend == "torch" else "cpu"
 
+    @property
+    def together(self) -> int:
+        """Images at once, where they are less work so."""
+        return AT_ONCE if self.backend == "torch" else 1
+
     def open(self, out: Path | None) -> Callable[[Image, Trimap], Alpha]:
-        """The live solver; see `through_pymatting.live`. With backend=torch, `knn_torch.mattes` takes many."""
+        """The live solver; see `through_pymatting.live`. That of backend=torch has `many`."""
         if self.backend == "torch":
             return self._torch()
         prepare = self._native() if self.backend == "native" else self._pymatting()
@@ -97,15 +104,7 @@ class Knn:
         from matlabel_mattings import knn_torch
 
         fields = self.neighbours, self.distance_weights, self.constraint, self.rtol, self.maxiter
-        settings = knn_torch.Settings(*fields)
-
-        def matte(image: Image, trimap: Trimap) -> Alpha:
-            (alpha,) = knn_torch.mattes([image], [trimap], settings, self.device)
-            if isinstance(alpha, MattingFailed):
-                raise alpha
-            return alpha
-
-        return matte
+        return Together(partial(knn_torch.mattes, settings=knn_torch.Settings(*fields), device=self.device))
 
     def _pymatting(self) -> Callable[[through_pymatting.Colours], through_pymatting.Solve]:
         pm = through_pymatting.load()

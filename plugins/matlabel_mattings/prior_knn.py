@@ -15,8 +15,9 @@ alphas, as it is for maps: `level` only says which map speaks for neither side.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -26,9 +27,14 @@ from matlabel_bench.errors import ContractError, MattingFailed
 from matlabel_bench.fields import knob
 from matlabel_bench.types import Alpha, Cams, Image
 from matlabel_mattings.knn import check_searches, load
+from matlabel_mattings.together import AT_ONCE, Together
 
 LEAST = 0.01
 """Of C: a part of the graph in which no pixel has an opinion has a solution all the same."""
+
+
+Solve = Callable[[list[Image], list[np.ndarray], list[np.ndarray]], list[np.ndarray | str]]
+"""Images, pulls n and priors k n of each, pixel by pixel -> solutions k n, or why there is none."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,11 @@ class PriorKnn:
         """The device, where the backend uses one."""
         return self.device if self.backend == "torch" else "cpu"
 
+    @property
+    def together(self) -> int:
+        """Images at once, where they are less work so."""
+        return AT_ONCE if self.backend == "torch" else 1
+
     def open(self, out: Path | None) -> Callable[[Image, Cams], Alpha]:
         """The live matting: an image h w 3 and its maps k h w in [0, 1] -> alphas k h w, whose sum is at most 1.
 
@@ -67,56 +78,58 @@ class PriorKnn:
             ContractError: later, for maps that do not fit the image. MattingFailed: fewer pixels than neighbours, or no
             convergence.
         """
-        solve = self._torch() if self.backend == "torch" else self._native()
+        live = Together(partial(self._many, self._torch() if self.backend == "torch" else self._native()))
+        return live if self.backend == "torch" else live.__call__
 
-        def matte(image: Image, maps: Cams) -> Alpha:
-            if maps.ndim != 3 or maps.shape[1:] != image.shape[:2]:
-                got, remedy = " x ".join(map(str, maps.shape)), "give the maps of this image, enlarged to its size"
+    def _many(self, solve: Solve, images: Sequence[Image], maps: Sequence[Cams]) -> list[Alpha | MattingFailed]:
+        """Alphas of several images, or why there are none; raises ContractError."""
+        alphas: dict[int, Alpha | MattingFailed] = {}
+        posed = {}
+        for i, (image, planes) in enumerate(zip(images, maps, strict=True)):
+            if planes.ndim != 3 or planes.shape[1:] != image.shape[:2]:
+                got, remedy = " x ".join(map(str, planes.shape)), "give the maps of this image, enlarged to its size"
                 raise ContractError(f"maps of k x {image.shape[0]} x {image.shape[1]}", got, remedy)
-            if not len(maps):
-                return maps
-            if maps[0].size < (most := max(self.neighbours)):
-                raise MattingFailed(f"an image of at least {most} pixels", str(maps[0].size), "use fewer neighbours")
-            priors, confidence = self._priors(maps.reshape(len(maps), -1))
-            try:
-                alphas = np.clip(solve(image, self.weight * confidence, priors), 0, 1)
-            except ValueError as err:
+            if not len(planes):
+                alphas[i] = planes
+            elif planes[0].size < (most := max(self.neighbours)):
+                wanted = f"an image of at least {most} pixels"
+                alphas[i] = MattingFailed(wanted, str(planes[0].size), "use fewer neighbours")
+            else:
+                posed[i] = self._priors(planes.reshape(len(planes), -1))
+        pulls = [self.weight * confidence for _, confidence in posed.values()]
+        found = solve([images[i] for i in posed], pulls, [priors for priors, _ in posed.values()]) if posed else []
+        for i, solution in zip(posed, found, strict=True):
+            if isinstance(solution, str):
                 remedy = "raise prior_knn.weight, prior_knn.rtol or prior_knn.maxiter"
-                raise MattingFailed("prior_knn to solve the image", str(err), remedy) from err
-            alphas /= np.maximum(alphas.sum(0), 1)  # what the solver's tolerance may add
-            return alphas.reshape(maps.shape)
+                alphas[i] = MattingFailed("prior_knn to solve the image", solution, remedy)
+            else:
+                alpha = np.clip(solution, 0, 1)
+                alpha /= np.maximum(alpha.sum(0), 1)  # what the solver's tolerance may add
+                alphas[i] = alpha.reshape(maps[i].shape)
+        return [alphas[i] for i in range(len(images))]
 
-        return matte
-
-    def _native(self) -> Callable[[Image, np.ndarray, np.ndarray], np.ndarray]:
-        """(image, pull n, priors k n) -> solutions k n, pixel by pixel; raises ValueError."""
+    def _native(self) -> Solve:
         knn_native = load()
         from matlabel_mattings import knn_graph
 
-        def solve(image: Image, pull: np.ndarray, priors: np.ndarray) -> np.ndarray:
+        def one(image: Image, pull: np.ndarray, priors: np.ndarray) -> np.ndarray | str:
             graph = knn_graph.build(image / 255.0, self.neighbours, self.distance_weights)
             system, held = knn_graph.pulled(graph, pull[graph.order])
-            one, targets = knn_native.solver(system, self.maxiter), held * priors[:, graph.order]
-            alphas = np.empty(priors.shape, np.float32)
-            alphas[:, graph.order] = [one(t, self.rtol * np.linalg.norm(t / graph.degree)) for t in targets]
+            targets, alphas = held * priors[:, graph.order], np.empty(priors.shape, np.float32)
+            try:
+                solve = knn_native.solver(system, self.maxiter)
+                alphas[:, graph.order] = [solve(t, self.rtol * np.linalg.norm(t / graph.degree)) for t in targets]
+            except ValueError as err:
+                return str(err)
             return alphas
 
-        return solve
+        return lambda *given: [one(*each) for each in zip(*given, strict=True)]
 
-    def _torch(self) -> Callable[[Image, np.ndarray, np.ndarray], np.ndarray]:
-        """As `_native`."""
+    def _torch(self) -> Solve:
         from matlabel_mattings.knn_torch import Settings, priors
 
         settings = Settings(self.neighbours, self.distance_weights, rtol=self.rtol, maxiter=self.maxiter)
-
-        def solve(image: Image, pull: np.ndarray, prior: np.ndarray) -> np.ndarray:
-            size = image.shape[:2]
-            (found,) = priors.spread([image], [pull.reshape(size)], [prior.reshape(-1, *size)], settings, self.device)
-            if isinstance(found, str):
-                raise ValueError(found)
-            return found.reshape(prior.shape)
-
-        return solve
+        return partial(priors.spread, settings=settings, device=self.device)
 
     def _priors(self, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """p of each class, and C."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -62,6 +63,28 @@ class StubSoftMatting:
 
     def open(self, out):
         return lambda image, maps: maps**2
+
+
+@dataclass(frozen=True)
+class StubTogether(StubMatting):
+    """Four images at a time."""
+
+    together: ClassVar[int] = 4
+
+    def open(self, out):
+        one = super().open(out)
+
+        def live(image, trimap):
+            return live.many([image], [trimap])[0]
+
+        def many(images, trimaps):
+            if log := os.environ.get("STUB_GROUPS"):
+                with Path(log).open("a") as to:
+                    to.write(" ".join(digest(image) for image in images) + "\n")
+            return [one(*each) for each in zip(images, trimaps, strict=True)]
+
+        live.many = many
+        return live
 
 
 @dataclass(frozen=True)
@@ -170,6 +193,7 @@ def register(registry) -> None:
     registry.add("cam", "stub-onward", StubOnwardCam)
     registry.add("matting", "stub-learned", StubLearnedMatting)
     registry.add("matting", "stub-soft", StubSoftMatting)
+    registry.add("matting", "stub-together", StubTogether)
     registry.add("refiner", "stub-maps", StubMapsRefiner)
     registry.add("refiner", "stub-scores", StubScoresRefiner)
     registry.add("refiner", "stub-hints", StubHints)

@@ -72,7 +72,7 @@ def mattes(
             else:
                 alphas[i] = (trimap == FOREGROUND).astype(np.float32)
     try:
-        for some in _batches(todo):
+        for some in batches(todo):
             solved = _batch([images[i] for i in some], [trimaps[i] for i in some], settings, device, watch)
             alphas.update(zip(some, solved, strict=True))
     except torch.OutOfMemoryError as err:
@@ -80,7 +80,7 @@ def mattes(
     return [alphas[i] for i in range(len(images))]
 
 
-def _batches(sizes: dict[int, int]) -> Iterator[list[int]]:
+def batches(sizes: dict[int, int]) -> Iterator[list[int]]:
     """Keys of `sizes`, similar ones together, none of the lists longer than there is room for."""
     some: list[int] = []
     for i in sorted(sizes, key=lambda i: sizes[i]):
