@@ -36,13 +36,13 @@ from irn_reference import (
 )
 from torch.nn import functional
 
+from matlabel_bench.images import Resampling, resize_image
 from matlabel_bench.recipe import Recipe, save
 from matlabel_bench.train import run
 from matlabel_cams.classifier import backbone_with_weights
 from matlabel_refiners import irn_fit, irn_walk
 from matlabel_refiners.crf import Crf
 from matlabel_refiners.irn import Irn
-from matlabel_refiners.irn_crops import nearest
 from matlabel_refiners.irn_losses import affinities
 from matlabel_refiners.irn_mining import mine
 from matlabel_refiners.irn_network import Irn as Network
@@ -105,7 +105,10 @@ def geometry(ref: SimpleNamespace) -> Iterator[Row]:
     yield "affinities of all pairs on that grid", apart(affinities(boundary, 10), theirs_too)
     label = np.random.default_rng(0).integers(0, 21, (512, 512)).astype(np.uint8)
     reduced = ref.imutils.pil_rescale(label, 0.25, 0)
-    yield "label at a quarter: cells that differ", float((nearest(label, (128, 128)) != reduced).sum())
+    yield (
+        "label at a quarter: cells that differ",
+        float((resize_image(label, (128, 128), Resampling.NEAREST) != reduced).sum()),
+    )
 
 
 def outputs(theirs: Any, ours: Network) -> Iterator[Row]:
@@ -151,7 +154,7 @@ def training(ref: SimpleNamespace, trunk: str, out: Path) -> Iterator[Row]:
 def scene(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """An image of patches with noise, and maps that are smooth hills, at a quarter of its size."""
     rng = np.random.default_rng(5)
-    patches = nearest(rng.integers(0, 5, (5, 6)).astype(np.uint8), (height, width))
+    patches = resize_image(rng.integers(0, 5, (5, 6)).astype(np.uint8), (height, width), Resampling.NEAREST)
     image = np.clip(rng.integers(0, 256, (5, 3))[patches] + rng.normal(0, 6, (height, width, 3)), 0, 255)
     hills = functional.interpolate(torch.rand(1, 2, 4, 5), (-(-height // 4), -(-width // 4)), mode="bicubic")[0]
     hills = (hills - 0.45).clamp(0)

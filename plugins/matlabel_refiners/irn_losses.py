@@ -31,11 +31,22 @@ def affinities(boundary: torch.Tensor, radius: int) -> torch.Tensor:
     with torch.no_grad():
         greatest = []
         for path in paths(radius):
-            values = torch.stack([boundary[(slice(None), *shifted(window, *cell))] for cell in path], dim=1)
+            at = _first_greatest([boundary[(slice(None), *shifted(window, *cell))] for cell in path])
             steps = torch.tensor([y * width + x for y, x in path], device=boundary.device)
-            greatest.append(places + steps[values.argmax(dim=1).flatten(1)])
+            greatest.append(places + steps[at.flatten(1).long()])
         index = torch.stack(greatest, dim=1)
     return 1 - boundary.flatten(1).gather(1, index.flatten(1)).view(index.shape)
+
+
+def _first_greatest(values: list[torch.Tensor]) -> torch.Tensor:
+    """Which of the tensors has the greatest value, the first one of equals; integers."""
+    if values[0].device.type != "cpu":
+        return torch.stack(values, dim=1).argmax(dim=1)
+    at, most = torch.zeros_like(values[0], dtype=torch.int32), values[0]
+    for i, value in enumerate(values[1:], 1):  # a third of an argmax's time on a CPU; on a GPU launches would cost more
+        at.masked_fill_(value > most, i)
+        most = torch.maximum(most, value)
+    return at
 
 
 def neighbours(values: torch.Tensor, radius: int) -> tuple[torch.Tensor, torch.Tensor]:
