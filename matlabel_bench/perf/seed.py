@@ -2,7 +2,8 @@
 
 What a network costs does not depend on its weights, so each is trained for a moment on synthetic scenes, with the
 backbone, stride and scales of the profile. Its maps are drawn and put aside: a matting gets maps like those of a
-trained network in their place, because it takes longer the more is unknown.
+trained network in their place, because it takes longer the more is unknown. One that takes several images at once gets
+as many as a run would give it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from matlabel_bench.perf.clock import alone, seconds_of
 from matlabel_bench.perf.pairs import arguments
 from matlabel_bench.perf.plan import Bench, Numbers, Step, guarded
 from matlabel_bench.perf.scenes import Scene
-from matlabel_bench.spec import runs_on
+from matlabel_bench.spec import runs_on, together
 from matlabel_bench.tables import Column, Row
 from matlabel_bench.timing import SIDE
 
@@ -135,21 +136,24 @@ def _step(bench: Bench, table: str, column: Column, row: Row, first: Row, turn: 
 def _seconds(bench: Bench, table: str, column: str, row: str, turn: int, side: int) -> float:
     """Of one image, in a round; the first row of a round is measured once for all."""
     way = route(bench, table, column, row)
-    scene = bench.scene(turn, (side, side), 1)
-    return seconds_of(passing(way, scene), way.device)[0]
+    scenes = [bench.scene(turn + i, (side, side), 1) for i in range(together(way.matting))]
+    return seconds_of(passing(way, scenes), way.device)[0] / len(scenes)
 
 
-def passing(way: Route, scene: Scene) -> Callable[[], Any]:
-    """One pass from the image to maps at its size, and to alphas; what is opened is used once before."""
+def passing(way: Route, scenes: list[Scene]) -> Callable[[], Any]:
+    """One pass from images to maps at their size, and to alphas; what is opened is used once before."""
     cam = opened(way.cam, way.folder)
     more = ["image"] if getattr(way.cam, "wants_id", False) else []
-    matte = opened(way.matting, None) if way.matting else None
+    matte: Any = opened(way.matting, None) if way.matting else None
 
     def once() -> Any:
-        maps = enlarge(cam(scene.image, scene.tags, *more), scene.size)
-        return maps if matte is None else matte(*arguments("matting", way.matting, scene))
+        maps = [enlarge(cam(scene.image, scene.tags, *more), scene.size) for scene in scenes]
+        if matte is None:
+            return maps
+        given = [arguments("matting", way.matting, scene) for scene in scenes]
+        return matte(*given[0]) if len(scenes) == 1 else matte.many(*zip(*given, strict=True))
 
-    _warmed(once, way, scene.size)
+    _warmed(once, way, scenes[0].size)
     return once
 
 
