@@ -57,9 +57,9 @@ TABLES: tuple[tuple[str, str, str, tuple[tuple[str, str], ...]], ...] = (
         "Seconds for the seed of one image",
         "From the image to its maps at its size and, for rows with a matting, to its alphas. Networks have the "
         "profile's backbone, stride and scales, and weights of a moment's training, on which their time does not "
-        "depend. Their maps are put aside: a matting gets maps like those of a trained network; one that takes several images at once gets "
-        "as many, and seconds are divided. Published seconds are "
-        "of another machine: compare ratios.",
+        "depend. Their maps are put aside: a matting gets maps like those of a trained network; one that takes several "
+        "images at once gets several, and seconds are divided. Published seconds are of another machine: compare "
+        "ratios.",
         (
             ("s", "seconds"),
             ("ratio", "ratio to the first row"),
