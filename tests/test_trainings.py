@@ -78,7 +78,8 @@ def test_images_on_a_gpu_stay_in_this_process_unless_more_are_to_share_it(
     seen: dict[str, tuple[bool, int]] = {}
     real = Workers.map
 
-    def spread(self: Workers, work: Any, items: Any, *, inline: bool, limit: int, until: Any) -> Any:
+    def spread(self: Workers, work: Any, items: Any, *, inline: bool, size: int, limit: int, until: Any) -> Any:
+        assert size == 0
         seen[work.args[0].stage] = (inline, limit)
         return real(self, work, items, inline=True)
 
