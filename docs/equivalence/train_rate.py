@@ -219,8 +219,11 @@ def main() -> None:
         table.writerows(
             [part, side, i + 1, f"{rate:.4g}"] for (part, side), r in rates.items() for i, rate in enumerate(r)
         )
-    words = {"command": " ".join(sys.argv), "batch": given.batch, "readers": given.readers, "device": given.device}
-    (given.out / "record.json").write_text(json.dumps(words | {"environment": record.environment()}, indent=1) + "\n")
+    numbers = " ".join(f"--{n} {getattr(given, n)}" for n in ("device", "batch", "steps", "rounds", "readers"))
+    command = f"python docs/equivalence/train_rate.py --reference DIR --irn DIR --root DIR --out DIR {numbers}"
+    (given.out / "record.json").write_text(
+        json.dumps({"command": command, "environment": record.environment()}, indent=1) + "\n"
+    )
     for part in parts:
         theirs, *rest = (np.array(rates[part, side]) for side in SIDES)
         shown = (f"{np.median(r):.3g} ({np.median(r / theirs):.2f}x)" for r in rest)
