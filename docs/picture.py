@@ -6,7 +6,7 @@ the quartiles of pixel accuracy over the split. Of each, the first tag's class i
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -59,4 +59,6 @@ def _map(folder: Path, sample: Sample) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "bench-store")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("store", nargs="?", default="bench-store")
+    main(parser.parse_args().store)

@@ -15,7 +15,6 @@ pymatting and pydensecrf are imported inside `fit` and `open`. Class attributes 
     reference_size: ClassVar[tuple[int, int]]    h, w at which `bench perf` calls the part and its reference
     wants_id: ClassVar[bool]            whether the live function gets the image's id last; default False
     runs_on: ClassVar[str]              where it runs; default its field `device`, or "cpu". May be a property
-
     together: ClassVar[int]             of a matting: images that are less work at once, at most so many; default 1
 
 Where `together` is above 1, the live function of the matting has an attribute `many`: a sequence of images and one of

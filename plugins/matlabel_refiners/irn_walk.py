@@ -81,11 +81,11 @@ def weights(steps: int) -> Vector:
     return kept / kept.sum()
 
 
-def power(matrix: Any, start: Vector, steps: int) -> Vector:
-    """The matrix, whose eigenvalues are real and within [-1, 1], `steps` times applied to a vector."""
+def power(matrix: Any, start: Any, steps: int) -> Any:
+    """The matrix, whose eigenvalues are real and within [-1, 1], `steps` times applied to numpy or torch vectors."""
     before, now = start, matrix @ start
-    share = weights(steps)
-    total: Vector = share[0] * before + (share[1] * now if len(share) > 1 else 0)
+    share = weights(steps).tolist()  # a tensor on a graphics card is no factor for a number of numpy
+    total = share[0] * before + (share[1] * now if len(share) > 1 else 0)
     for weight in share[2:]:
         before, now = now, 2 * (matrix @ now) - before
         if weight:

@@ -10,12 +10,12 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float32, Int64
 from torch import Tensor
 from torch.nn import functional
 
 from matlabel_refiners.irn_paths import paths
-from matlabel_refiners.irn_walk import weights
+from matlabel_refiners.irn_walk import power
 
 Grid = Float32[Tensor, "gh gw"]
 Planes = Float32[Tensor, "k gh gw"]
@@ -56,18 +56,6 @@ def transitions(boundary: Grid, radius: int, beta: float) -> Tensor:
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
         size = (len(at), len(at))
         return torch.sparse_csr_tensor(rows, columns[inside], values[inside], size, check_invariants=False)
-
-
-def power(matrix: Tensor, start: Float[Tensor, "n k"], steps: int) -> Float[Tensor, "n k"]:
-    """`irn_walk.power`, of several vectors."""
-    before, now = start, matrix @ start
-    share = weights(steps)
-    total = share[0] * before + (share[1] * now if len(share) > 1 else 0)
-    for weight in share[2:]:
-        before, now = now, 2 * (matrix @ now) - before
-        if weight:
-            total += weight * now
-    return total
 
 
 def walk(boundary: Grid, maps: np.ndarray, radius: int, beta: float, steps: int) -> np.ndarray:
