@@ -1,4 +1,4 @@
-"""How much of an image maps cover: `python docs/d2cam/cover.py STORE/maps/KEY/files ...`, keys as `bench plan` has them.
+"""How much of an image maps cover: `python docs/d2cam/cover.py STORE/maps/KEY/files ...`, keys of `bench plan`.
 
 A line a folder: the mean share of cells that have at least a quarter of their map's greatest value, over all maps.
 """
