@@ -33,8 +33,10 @@ class Tree:
     """Start and end of the run; the lower child, the upper one follows it, or -1; axis of the split, or the leaf."""
     splits: Float32[np.ndarray, " m"]
     boxes: Float32[np.ndarray, "m 2 5"]
-    leaves: Int32[np.ndarray, " l"]
-    """The node of each leaf, in the order of places."""
+    starts: Int32[np.ndarray, " l+1"]
+    """Where the points of each leaf start, in the order of places, and the end of all."""
+    rooms: Float32[np.ndarray, " l*10"]
+    """The box of each leaf."""
     tiles: Float32[np.ndarray, " l*80"]
     """Of each leaf sixteen first coordinates, sixteen second ones, and so on; nan where it has fewer points."""
     kids: Int32[np.ndarray, "f 16"]
@@ -59,7 +61,9 @@ def grow(points: Float32[np.ndarray, "n 5"]) -> Tree:
     kids = np.zeros((len(leaves), KIDS), np.int32)
     sides = np.full((len(leaves), 2 * DIMS, KIDS), np.nan, np.float32)
     families = _gather(nodes, boxes, kids, sides)
-    return Tree(placed, order, nodes, splits, boxes, leaves, tiles.ravel(), kids[:families], sides[:families].ravel())
+    starts, rooms = np.append(nodes[leaves, 0], np.int32(n)), boxes[leaves].ravel()
+    kids, sides = kids[:families], sides[:families].ravel()
+    return Tree(placed, order, nodes, splits, boxes, starts, rooms, tiles.ravel(), kids, sides)
 
 
 @njit(cache=True, nogil=True)

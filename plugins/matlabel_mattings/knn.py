@@ -67,7 +67,7 @@ class Knn:
     )
     device: str = knob("cpu", "where backend=torch runs: cpu, cuda or cuda:N; the others use the processor", key="none")
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     supervision: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = False
     cost: ClassVar[float] = 1.0

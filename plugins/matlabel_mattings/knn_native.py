@@ -80,15 +80,16 @@ def conjugate_gradients(system: knn_graph.System, tolerance: float, maxiter: int
 def solver(system: knn_graph.System, maxiter: int) -> Callable[[Any, float], Any]:
     """What solves a system for one target after another: (target, tolerance) -> solution, as `conjugate_gradients`."""
     s = system
-    clusters = _clusters(s.unknown)
-    coarse = _coarse_inverse(s, clusters)
+    clusters, runs = _clusters(s.unknown)
+    coarse = _coarse_inverse(s, clusters, len(runs) - 1)
+    free = s.unknown.astype(np.float32)
 
     def solve(target: Any, tolerance: float) -> Any:
         x = np.zeros(len(target), np.float32)
         if not target.any():
             return x  # nothing draws any pixel away from 0, and a residual of 0 has no direction
         steps = _iterate(
-            s.ends, s.links, s.weights, s.diagonal, target, s.degree, clusters, coarse, tolerance, maxiter, x
+            s.ends, s.links, s.weights, s.diagonal, target, s.degree, runs, free, coarse, tolerance, maxiter, x
         )
         if steps > maxiter:
             raise ValueError(f"Conjugate gradient descent did not converge within {maxiter} iterations")
@@ -99,27 +100,29 @@ def solver(system: knn_graph.System, maxiter: int) -> Callable[[Any, float], Any
     return solve
 
 
-def _clusters(unknown: Any) -> Any:
-    """The cluster of each pixel of the system; known ones, which hardly move, share the last, which is not solved."""
-    count = np.count_nonzero(unknown)
-    size = max(CLUSTER, -(-count // CLUSTERS))
-    clusters = ((np.cumsum(unknown) - 1) // size).astype(np.int32)
-    clusters[~unknown] = -(-count // size)
-    return clusters
+def _clusters(unknown: Any) -> tuple[Any, Any]:
+    """The cluster of each pixel of the system, and where the runs of pixels start that hold one each, and the end.
+
+    Known ones, which hardly move, lie in runs too, but belong to a cluster after the last, which is not solved.
+    """
+    places = np.flatnonzero(unknown)
+    size = max(CLUSTER, -(-len(places) // CLUSTERS))
+    clusters = np.full(len(unknown), -(-len(places) // size), np.int32)
+    clusters[places] = np.arange(len(places)) // size
+    runs = np.append(places[::size], len(unknown))
+    runs[0] = 0
+    return clusters, runs
 
 
-def _coarse_inverse(system: knn_graph.System, clusters: Any) -> Any:
-    """Inverse of the system for clusters that move as one, float32; a row and column of zeros for known pixels."""
-    count = int(clusters[system.unknown].max()) + 1
+def _coarse_inverse(system: knn_graph.System, clusters: Any, count: int) -> Any:
+    """Inverse of the system for `count` clusters that move as one, float32."""
     matrix = np.zeros((count + 1, count + 1))
     _gather(system.ends, system.links, system.weights, system.diagonal, clusters, matrix)
     factor, failed = lapack.dpotrf(matrix[:count, :count], lower=True, clean=True)
     if failed:
         raise ValueError("the coarse system is not positive")
     inverse, _ = lapack.dpotri(factor, lower=True)
-    out = np.zeros((count + 1, count + 1), np.float32)
-    out[:count, :count] = np.tril(inverse) + np.tril(inverse, -1).T
-    return out
+    return (np.tril(inverse) + np.tril(inverse, -1).T).astype(np.float32)
 
 
 @njit(cache=True, nogil=True)
@@ -168,36 +171,60 @@ def _correct(coarse: Any, sums: Any, out: Any) -> None:
         out[c] = row
 
 
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+def _advance(
+    x: Any, r: Any, p: Any, q: Any, step: Any, measure: Any, inverse: Any, runs: Any, free: Any, sums: Any
+) -> Any:  # fmt: skip
+    """x += step p, r -= step q, sums = r over each cluster; returns the squares of r / degree and of r over diagonal.
+
+    Summed in float32 within a cluster, so that a vector of them is summed at once, and in float64 over clusters.
+    """
+    norm, rz = 0.0, 0.0
+    for c in range(len(runs) - 1):
+        apart, across, total = np.float32(0), np.float32(0), np.float32(0)
+        for i in range(runs[c], runs[c + 1]):
+            x[i] += step * p[i]
+            r[i] -= step * q[i]
+            share = r[i] * measure[i]
+            apart += share * share
+            across += r[i] * r[i] * inverse[i]
+            total += r[i] * free[i]
+        norm += apart
+        rz += across
+        sums[c] = total
+    return norm, rz
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+def _turn(p: Any, r: Any, beta: Any, inverse: Any, runs: Any, free: Any, shift: Any) -> None:
+    """p = r / diagonal + the shift of its cluster + beta p."""
+    for c in range(len(runs) - 1):
+        whole = shift[c]
+        for i in range(runs[c], runs[c + 1]):
+            p[i] = r[i] * inverse[i] + whole * free[i] + beta * p[i]
+
+
 @njit(cache=True, nogil=True)
 def _iterate(
-    ends: Any, links: Any, weights: Any, diagonal: Any, target: Any, degree: Any, clusters: Any, coarse: Any,
+    ends: Any, links: Any, weights: Any, diagonal: Any, target: Any, degree: Any, runs: Any, free: Any, coarse: Any,
     tolerance: float, maxiter: int, x: Any
 ) -> Any:  # fmt: skip
     """Solve for x from 0; steps taken, maxiter + 1 if they were not enough, -1 if the residual is no number."""
     r, p, q = target.copy(), np.zeros_like(x), np.zeros_like(x)
+    inverse, measure = np.float32(1) / diagonal, np.float32(1) / degree
     sums, shift = np.empty(len(coarse), np.float32), np.empty(len(coarse), np.float32)
     rz = 1.0
     step = np.float64(0)
     for count in range(maxiter + 1):
-        norm = 0.0
-        sums[:] = 0
-        for i in range(len(x)):
-            x[i] += step * p[i]
-            r[i] -= step * q[i]
-            share = r[i] / degree[i]
-            norm += share * share
-            sums[clusters[i]] += r[i]
+        before = rz
+        norm, rz = _advance(x, r, p, q, np.float32(step), measure, inverse, runs, free, sums)
         if not np.isfinite(norm):
             return -1
         if norm < tolerance * tolerance:
             return count
         _correct(coarse, sums, shift)
-        before, rz = rz, 0.0
-        for i in range(len(x)):
-            q[i] = r[i] / diagonal[i] + shift[clusters[i]]
-            rz += np.float64(r[i]) * q[i]
-        beta = np.float32(rz / before)
-        for i in range(len(x)):
-            p[i] = q[i] + beta * p[i]
+        for c in range(len(sums)):
+            rz += np.float64(sums[c]) * shift[c]
+        _turn(p, r, np.float32(rz / before), inverse, runs, free, shift)
         step = rz / _multiply(ends, links, weights, diagonal, p, q)
     return maxiter + 1

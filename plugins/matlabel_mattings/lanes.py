@@ -138,6 +138,26 @@ def within(typing: Any, numbers: Any, offset: Any, limit: Any):  # type: ignore[
 
 
 @intrinsic
+def largest(typing: Any, numbers: Any, offset: Any, limit: Any):  # type: ignore[no-untyped-def]
+    """The largest of those of the sixteen floats at numbers[offset:offset + 16] that are at most `limit`, else 0."""
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        lanes = builder.load(_data(context, builder, signature.args[0], args[0], args[1]))
+        lanes.align = 4
+        inside = builder.fcmp_ordered("<=", lanes, _splat(builder, args[2]))
+        best = builder.select(inside, lanes, ir.Constant(LANES, [0.0] * WIDE))
+        half = WIDE // 2
+        while half:
+            places = [(i + half) % WIDE for i in range(WIDE)]
+            other = builder.shuffle_vector(best, best, ir.Constant(ir.VectorType(I32, WIDE), places))
+            best = builder.select(builder.fcmp_ordered("<", best, other), other, best)
+            half //= 2
+        return builder.extract_element(best, I32(0))
+
+    return types.float32(numbers, types.int64, types.float32), build
+
+
+@intrinsic
 def ones(typing: Any, bits: Any):  # type: ignore[no-untyped-def]
     """How many bits are set."""
 

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from matlabel_mattings.lanes import WIDE, lowest, ones, within
+from matlabel_mattings.lanes import WIDE, largest, lowest, ones, within
 
 TIE = np.float32(1 + 2e-6)
 """Squared distances within this factor count as equal: some ten roundings of float32."""
 INF = np.float32(np.inf)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def narrow(far: Any, start: int, end: int, least: int, most: int, reach: Any) -> Any:
     """A limit that between `least` and `most` candidates are within, and how many those are.
 
@@ -42,7 +42,7 @@ def narrow(far: Any, start: int, end: int, least: int, most: int, reach: Any) ->
     return high, inside
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def count(far: Any, start: int, end: int, limit: Any) -> Any:
     """Candidates within the limit."""
     inside = 0
@@ -51,17 +51,17 @@ def count(far: Any, start: int, end: int, limit: Any) -> Any:
     return inside
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def farthest(far: Any, start: int, end: int, limit: Any) -> Any:
     """The largest distance within the limit."""
     most = np.float32(0)
-    for i in range(start, end):
-        x = far[i]
-        most = x if most < x <= limit else most
+    for at in range(start, end, WIDE):
+        one = largest(far, at, limit)
+        most = one if most < one else most
     return most
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _largest(far: Any, start: int, end: int) -> Any:
     return farthest(far, start, end, np.float32(np.finfo(np.float32).max))
 
@@ -95,7 +95,7 @@ def squeeze(far: Any, first: Any, start: int, end: int, k: int, reach: Any) -> A
     return to, high
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def names(far: Any, first: Any, start: int, end: int, limit: Any, out: Any) -> None:
     """Write the places of the candidates within the limit."""
     c = 0

@@ -44,30 +44,38 @@ def neighbours(points: Float32[np.ndarray, "n 5"], k: int) -> tuple[Int32[np.nda
         raise ValueError(f"Number of data points ({n}) is less than the number of neighbors requested (k={k}).")
     t = grow(points)
     found, radius = np.empty((n, k), np.int32), np.full(n, -1, np.float32)
-    _search(t.points, t.nodes, t.boxes, t.leaves, t.tiles, t.kids, t.sides, found, radius)
+    _search(t.points, t.starts, t.rooms, t.tiles, t.kids, t.sides, *_scratch(k), found, radius)
     _settle_ties(t.points, t.nodes, t.splits, t.boxes, t.tiles, radius, found)
     return found, t.order
 
 
-@njit(cache=True, nogil=True)
+def _scratch(k: int) -> tuple[Any, ...]:
+    """What `_search` works in, from `far` to `away`."""
+    far, first = np.empty(LEAF * (k + SPARE) * LEAF, np.float32), np.empty(LEAF * (k + SPARE), np.int32)
+    ends, held = np.empty(LEAF, np.int64), np.empty(LEAF, np.int64)  # of its blocks; candidates since the last cut
+    reach, spare, gap = np.empty(LEAF, np.float32), np.empty(LEAF, np.float32), np.empty(LEAF, np.float32)
+    stack, away = np.empty(LEAF * DEPTH, np.int32), np.empty(LEAF * DEPTH, np.float32)
+    return far, first, ends, held, reach, spare, gap, stack, away
+
+
+# Compiled code counts, by an atomic instruction, each array that it hands to a function: that was a sixth of the search.
+# So what is called often is compiled into it ("always"), and it counts none (_nrt), nor can it make arrays of its own.
+@njit(cache=True, nogil=True, _nrt=False)
 def _search(
-    points: Any, nodes: Any, boxes: Any, leaves: Any, tiles: Any, kids: Any, sides: Any, found: Any, radius: Any
+    points: Any, starts: Any, rooms: Any, tiles: Any, kids: Any, sides: Any, far: Any, first: Any, ends: Any, held: Any,
+    reach: Any, spare: Any, gap: Any, stack: Any, away: Any, found: Any, radius: Any
 ) -> None:  # fmt: skip
     """Fill `found`; where the k-th neighbour has a rival, the squared `radius` to look in, else leave it."""
     k = found.shape[1]
     room = (k + SPARE) * LEAF
-    far, first = np.empty(LEAF * room, np.float32), np.empty(LEAF * (k + SPARE), np.int32)
-    ends, held = np.empty(LEAF, np.int64), np.empty(LEAF, np.int64)  # of its blocks; candidates since the last cut
-    reach, spare, gap = np.empty(LEAF, np.float32), np.empty(LEAF, np.float32), np.empty(LEAF, np.float32)
-    stack, away = np.empty(LEAF * DEPTH, np.int32), np.empty(LEAF * DEPTH, np.float32)
-    for leaf in range(len(leaves)):
-        node = np.int64(leaves[leaf])
-        start, end = np.int64(nodes[node, 0]), np.int64(nodes[node, 1])
+    leaves = len(starts) - 1
+    for leaf in range(leaves):
+        start, end = np.int64(starts[leaf]), np.int64(starts[leaf + 1])
         for q in range(LEAF):
             ends[q], held[q], reach[q], spare[q] = q * room, 0, INF, INF
-        for other in range(max(leaf - 1, 0), min(leaf + 2, len(leaves))):
-            place = nodes[leaves[other], 0]
-            _meet(points, tiles, start, (1 << (end - start)) - 1, other, place, far, first, ends, held, reach, spare, k)
+        everyone = (1 << (end - start)) - 1
+        for other in range(max(leaf - 1, 0), min(leaf + 2, leaves)):
+            _meet(points, tiles, start, everyone, other, starts[other], far, first, ends, held, reach, spare, k)
         for q in range(end - start):
             if held[q] > k and reach[q] == INF:
                 limit, held[q] = narrow(far, q * room, ends[q], k, k + FEW, INF)
@@ -80,15 +88,14 @@ def _search(
             if away[depth] > worst:
                 continue
             if other < 0:
-                bits = gaps(sides, (-1 - other) * 2 * DIMS * KIDS, boxes, node * 2 * DIMS, worst, gap)
+                bits = gaps(sides, (-1 - other) * 2 * DIMS * KIDS, rooms, leaf * 2 * DIMS, worst, gap)
                 depth = _push(kids[-1 - other], bits, gap, stack, away, depth)
                 continue
             if abs(other - leaf) <= 1:
                 continue
-            there = np.int64(leaves[other])
-            queries = near(tiles, leaf * LEAF * DIMS, boxes, there * 2 * DIMS, reach)
+            queries = near(tiles, leaf * LEAF * DIMS, rooms, other * 2 * DIMS, reach)
             if queries and _meet(
-                points, tiles, start, queries, other, nodes[there, 0], far, first, ends, held, reach, spare, k
+                points, tiles, start, queries, other, starts[other], far, first, ends, held, reach, spare, k
             ):
                 worst = _worst(reach, end - start)
         for q in range(end - start):
@@ -101,7 +108,7 @@ def _search(
                 names(far, first, q * room, ends[q], limit, found[start + q])
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _worst(reach: Any, queries: int) -> Any:
     """The widest reach of a leaf's queries."""
     worst = np.float32(0)
@@ -110,23 +117,21 @@ def _worst(reach: Any, queries: int) -> Any:
     return worst
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _push(kids: Any, bits: Any, gap: Any, stack: Any, away: Any, depth: int) -> Any:
     """Put the kids of these bits on the stack, the nearest on top."""
     bottom = depth
     while bits:
         j = lowest(bits)
         bits &= bits - 1
-        at = depth
-        while at > bottom and away[at - 1] < gap[j]:
-            stack[at], away[at] = stack[at - 1], away[at - 1]
-            at -= 1
+        at = depth - 1 if depth > bottom and away[depth - 1] < gap[j] else depth
+        stack[depth], away[depth] = stack[at], away[at]
         stack[at], away[at] = kids[j], gap[j]
         depth += 1
     return depth
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _meet(
     points: Any, tiles: Any, start: int, queries: Any, leaf: int, place: Any, far: Any, first: Any, ends: Any,
     held: Any, reach: Any, spare: Any, k: int

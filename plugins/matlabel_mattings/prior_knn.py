@@ -51,7 +51,7 @@ class PriorKnn:
     backend: str = knob("native", "who solves: this package in numba, or in torch", choices=("native", "torch"))
     device: str = knob("cpu", "where backend=torch runs: cpu, cuda or cuda:N", key="none")
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     supervision: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = False
     takes: ClassVar[str] = "maps"
