@@ -58,7 +58,7 @@ def _scratch(k: int) -> tuple[Any, ...]:
     return far, first, ends, held, reach, spare, gap, stack, away
 
 
-# Compiled code counts, by an atomic instruction, each array that it hands to a function: that was a sixth of the search.
+# Compiled code counts, by an atomic instruction, each array handed to a function: that was a sixth of the search.
 # So what is called often is compiled into it ("always"), and it counts none (_nrt), nor can it make arrays of its own.
 @njit(cache=True, nogil=True, _nrt=False)
 def _search(
