@@ -316,6 +316,20 @@ def test_a_recipe_is_one_row_and_looks_at_no_mask(desk: Desk) -> None:
         assert_refused(desk.main("label", "VOC2012/JPEGImages", *words), said)
 
 
+@pytest.mark.parametrize(
+    ("images", "tags", "said"),
+    [
+        ("VOC2012/Jpeg", "VOC2012/tags.csv", ["a folder of images: VOC2012/Jpeg", "no such folder"]),
+        ("VOC2012/tags.csv", "VOC2012/tags.csv", ["a folder of images", "got a file"]),
+        ("VOC2012/JPEGImages", "tags.csv", ["a table of tags: tags.csv", "no such file", "--tags"]),
+        ("VOC2012/JPEGImages", "VOC2012", ["a table of tags", "got a folder"]),
+    ],
+)
+def test_photographs_or_tags_that_are_not_there(desk: Desk, images: str, tags: str, said: list[str]) -> None:
+    (desk.voc / "tags.csv").write_text((desk.voc / TAGS).read_text())
+    assert_refused(desk.main("label", images, "--tags", tags), *said)
+
+
 # Plugins ------------------------------------------------------------------------------------------------------------
 
 PLUGIN = """

@@ -69,8 +69,14 @@ def label(args: argparse.Namespace) -> int:
     """`bench label`: masks for a folder of tagged images."""
     from matlabel_bench import config, labelling, tables
 
+    if not args.images.is_dir():
+        got = "a file" if args.images.exists() else "no such folder"
+        raise UsageError(f"a folder of images: {args.images}", got, "give the folder of your images")
+    if not args.tags.is_file():
+        got = "a folder" if args.tags.exists() else "no such file"
+        raise UsageError(f"a table of tags: {args.tags}", got, "give the table's path with --tags")
     options = to_options(args)
-    tags = f"folder.tags={Path(args.tags).resolve()}"
+    tags = f"folder.tags={args.tags.resolve()}"
     options = dataclasses.replace(
         options, dataset="folder", data_root=str(args.images), sets=(tags, *options.sets), out=args.out
     )
