@@ -93,18 +93,19 @@ def _link(found: Any, here: Any, fill: Any, links: Any) -> None:
 @njit(cache=True, nogil=True)
 def _merge(ends: Any, fill: Any, links: Any, weights: Any) -> Any:
     """Make one link of those that a row holds several times; how many are left. They move to the front."""
-    seen = np.full(len(ends) - 1, -1, np.int64)
+    seen = np.zeros(len(ends) - 1, np.uint32)  # one above the last link to each place
     last = 0
     for i in range(len(ends) - 1):
         start, read = last, ends[i]
         ends[i] = start
         for e in range(read, fill[i]):
             j = links[e]
-            if seen[j] >= start:
-                weights[seen[j]] += 1
+            if seen[j] > start:
+                weights[seen[j] - np.uint32(1)] += 1
             else:
-                seen[j], links[last], weights[last] = last, j, 1
+                links[last], weights[last] = j, 1
                 last += 1
+                seen[j] = last
     ends[len(ends) - 1] = last
     return last
 
