@@ -86,8 +86,7 @@ class D2Network(nn.Module):
 
     def maps(self, images: torch.Tensor, tags: torch.Tensor) -> torch.Tensor:
         """M_fg of the classes `tags` (0-based): b k gh gw in [0, 1]."""
-        features = self.classifier.features(images)
-        return self._drawn(self._above(features)[1])[:, tags]
+        return self._drawn(self._seen(images))[:, tags]
 
     def losses(self, images: torch.Tensor, tags: torch.Tensor, epoch: torch.Tensor) -> dict[str, torch.Tensor]:
         """The losses, weighted, and what tells whether the maps live: areas, cross-entropies, open hinges."""
@@ -112,6 +111,16 @@ class D2Network(nn.Module):
     def _drawn(self, seen: torch.Tensor) -> torch.Tensor:
         """M_fg of all classes: b N gh gw; float32 under half precision too, for the sums over maps."""
         return self.generator(seen).float().sigmoid()
+
+    def _seen(self, images: torch.Tensor) -> torch.Tensor:
+        """What the generator reads, without the stages above it."""
+        features, stages = self.classifier.features(images), dict(self.classifier.upper.named_children())
+        if self.sees in stages:
+            for name, stage in stages.items():
+                features = stage(features)
+                if name == self.sees:
+                    break
+        return features
 
     def _above(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The last feature map, and the one that the generator reads."""
@@ -190,7 +199,7 @@ class D2Network(nn.Module):
         """How far the maps of smaller images are from the maps made smaller, mean over pairs and cells (SEAM)."""
         factor = 0.5 if torch.rand(()) < 0.5 else 0.75
         small = functional.interpolate(images, scale_factor=factor, mode="bilinear", align_corners=False)
-        seen = self._above(self.classifier.features(small))[1]
+        seen = self._seen(small)
         seen = seen.detach() if self.weights.gradient == "phi_only" else seen
         again = self._drawn(seen)[owners, classes]
         return (again - d2losses.smaller(maps, factor, again.shape[1:])).abs().mean()

@@ -196,6 +196,17 @@ def test_losses_of_maps_grow_to_their_weight_over_the_ramp() -> None:
             torch.testing.assert_close(told[name], share * full[name])
 
 
+@pytest.mark.parametrize(("sees", "passed"), [("", []), ("layer4", ["layer4"])])
+def test_maps_pass_no_stage_above_what_the_generator_reads(sees: str, passed: list[str]) -> None:
+    net, seen = network(sees=sees), []
+    for name, stage in net.classifier.upper.named_children():
+        stage.register_forward_hook(lambda *_, name=name: seen.append(name))
+    want = net.generator(net._above(net.classifier.features(images()))[1]).sigmoid()
+    seen.clear()
+    assert torch.equal(net.maps(images(), torch.arange(3)), want)
+    assert seen == passed
+
+
 def test_pool_halves_the_map_before_n2() -> None:
     net = network(pool=True)
     features = net.classifier.features(images())
