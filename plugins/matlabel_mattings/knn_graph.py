@@ -172,26 +172,33 @@ def _number(ends: Any, links: Any, known: Any, local: Any) -> Any:
 
     Returns how many they and their links are. To other unknown pixels nothing is known; the reference leaves them 0.
     """
-    u, m = 0, 0
-    queue = np.empty(len(known), np.int32)
-    for start in range(len(known)):
-        if known[start] or local[start] >= 0:
-            continue
-        for e in range(ends[start], ends[start + 1]):
-            if known[links[e]]:
-                local[start], queue[0], last = 0, start, 1
-                while last:
-                    last -= 1
-                    i = queue[last]
-                    m += ends[i + 1] - ends[i]
-                    for g in range(ends[i], ends[i + 1]):
-                        j = links[g]
-                        m += known[j]
-                        if local[j] < 0:
-                            local[j] = 0
-                            queue[last] = j
-                            last += not known[j]
-                break
+    inner, queue, few, u, m = np.empty(len(known), np.int32), np.empty(len(known), np.int32), 0, 0, 0
+    last = 0
+    for i in range(len(known)):
+        if not known[i]:
+            beside = 0
+            for e in range(ends[i], ends[i + 1]):
+                if known[links[e]]:
+                    local[links[e]] = 0
+                    beside += 1
+            if beside:
+                local[i] = 0
+                m += ends[i + 1] - ends[i] + beside
+            else:
+                inner[few] = i
+                few += 1
+    for i in inner[:few]:
+        for e in range(ends[i], ends[i + 1]):
+            if local[i] < 0 <= local[links[e]]:
+                local[i], queue[0], last = 0, i, 1
+        while last:
+            last -= 1
+            at = queue[last]
+            m += ends[at + 1] - ends[at]
+            for e in range(ends[at], ends[at + 1]):
+                if local[links[e]] < 0:
+                    local[links[e]], queue[last] = 0, links[e]
+                    last += 1
     for i in range(len(known)):
         if local[i] == 0:
             local[i] = u
