@@ -9,6 +9,7 @@ from matlabel_bench.console import clock
 from matlabel_bench.errors import BenchError
 from matlabel_bench.jobs import WHOLE, Job, items_of
 from matlabel_bench.plan import Plan
+from matlabel_bench.record import hardware
 from matlabel_bench.uncertainty import VIEWS
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ REFERENCE_PIXELS = 375 * 500
 
 def forecast(plan: Plan) -> list[dict[str, Any]]:
     """A record a job: stage, part, seed, images, state (done, begun, to do), seconds on one core, megabytes."""
-    rates, scale = plan.store.rates(), _pixels(plan) / REFERENCE_PIXELS
+    rates, scale = plan.store.rates(hardware()), _pixels(plan) / REFERENCE_PIXELS
     tags: dict[str, int] = {}
     out = []
     for job in plan.jobs.values():

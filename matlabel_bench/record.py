@@ -56,12 +56,17 @@ def environment() -> dict[str, Any]:
         "matlabel_bench": __version__,
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "hardware": dict(_hardware()) | {"gpus": gpus()},
+        "hardware": hardware(),
         "threads": threads(),
         "versions": versions(),
         "plugins": plugins(),
         "source": source(),
     }
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores, memory and graphics cards."""
+    return dict(_hardware()) | {"gpus": gpus()}
 
 
 def versions() -> dict[str, str]:

@@ -116,15 +116,23 @@ class Store:
         for record in sorted(self.root.glob(f"*/*/{RECORD}")):
             yield Slot(record.parent.parent.name, record.parent.name, self.root)
 
-    def rates(self) -> dict[tuple[str, str], float]:
-        """Seconds an item that finished keys of each (stage, part) took: what `bench plan` forecasts from."""
-        seen: dict[tuple[str, str], list[float]] = {}
+    def rates(self, hardware: Mapping[str, Any] | None = None) -> dict[tuple[str, str], float]:
+        """Seconds an item that finished keys of each (stage, part) took: what `bench plan` forecasts from.
+
+        Args:
+            hardware: as `record.hardware` has it; keys made on this processor and these cards count alone, where
+                there are any.
+        """
+        seen: dict[tuple[str, str], dict[bool, list[float]]] = {}
         for slot in self.slots():
             with suppress(DataError, KeyError, TypeError):
                 record, report = read_json(slot.folder / RECORD), slot.report()
-                items = max(int(record["items"]), 1)
-                seen.setdefault((slot.stage, record["part"] or ""), []).append(report["seconds"] / items)
-        return {k: sorted(v)[len(v) // 2] for k, v in seen.items()}
+                rate = report["seconds"] / max(int(record["items"]), 1)
+                there = record.get("environment", {}).get("hardware", {})
+                alike = hardware is not None and all(there.get(n) == hardware.get(n) for n in ("cpu", "gpus"))
+                seen.setdefault((slot.stage, record["part"] or ""), {}).setdefault(alike, []).append(rate)
+        best = {k: sorted(by.get(True) or by[False]) for k, by in seen.items()}
+        return {k: v[len(v) // 2] for k, v in best.items()}
 
     def verify(self) -> list[str]:
         """Problems found by reading every finished file again: missing, changed or unreadable ones, and the remedy."""
