@@ -38,7 +38,7 @@ class ClosedForm:
         "native", "who solves: this package, or PyMatting as in the paper", choices=("native", "pymatting")
     )
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     supervision: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = False
     cost: ClassVar[float] = 1.5

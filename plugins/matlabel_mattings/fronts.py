@@ -65,26 +65,26 @@ def _update(
         i += 2 * lanes if both else lanes
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def _columns(panel: Any, stride: Any, start: Any, end: Any, height: Any) -> Any:
     """Factorise the columns start..end among themselves."""
     for j in range(start, end):
-        column = panel[j * stride : j * stride + height]
+        column = panel[j * stride + j : j * stride + height]  # loops from 0 on, without which they are no vectors
         for k in range(start, j):
-            before = panel[k * stride : k * stride + height]
-            factor = before[j]
-            for i in range(j, height):
+            before = panel[k * stride + j : k * stride + height]
+            factor = before[0]
+            for i in range(len(column)):
                 column[i] -= before[i] * factor
-        pivot = column[j]
+        pivot = column[0]
         if not (0 < pivot < np.inf):
             return False
-        scale = 1 / np.sqrt(pivot)
-        for i in range(j, height):
+        scale = panel.dtype.type(1) / np.sqrt(pivot)
+        for i in range(len(column)):
             column[i] *= scale
     return True
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})
 def forward(starts: Any, ends: Any, rows: Any, panels: Any, at: Any, x: Any) -> None:
     """x = L^-1 x."""
     change = np.empty(len(x), x.dtype)
@@ -95,11 +95,11 @@ def forward(starts: Any, ends: Any, rows: Any, panels: Any, at: Any, x: Any) -> 
         stride = (at[f + 1] - at[f]) // own
         change[:below] = 0
         for j in range(own):
-            column = panels[at[f] + j * stride : at[f] + j * stride + own]
-            value = x[first + j] / column[j]
-            x[first + j] = value
-            for i in range(j + 1, own):
-                x[first + i] -= column[i] * value
+            column, later = panels[at[f] + j * stride + j : at[f] + j * stride + own], x[first + j : first + own]
+            value = later[0] / column[0]
+            for i in range(len(later)):
+                later[i] -= column[i] * value
+            later[0] = value
         for j in range(0, own, 4):  # four at a time, to pass over `change` less often
             start = at[f] + j * stride + own
             if j + 4 <= own:
@@ -117,10 +117,10 @@ def forward(starts: Any, ends: Any, rows: Any, panels: Any, at: Any, x: Any) -> 
             x[rows[ends[f] + i]] -= change[i]
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
 def backward(starts: Any, ends: Any, rows: Any, panels: Any, at: Any, x: Any) -> None:
     """x = L^-T x."""
-    beyond, zero = np.empty(len(x), x.dtype), x[0] * 0
+    beyond, zero = np.empty(len(x), x.dtype), x.dtype.type(0)
     for f in range(len(starts) - 2, -1, -1):
         first, own, below = starts[f], starts[f + 1] - starts[f], ends[f + 1] - ends[f]
         for i in range(below):
@@ -148,7 +148,8 @@ def backward(starts: Any, ends: Any, rows: Any, panels: Any, at: Any, x: Any) ->
                         va += a[i] * beyond[i]
                     x[first + j + k] -= va
         for j in range(own - 1, -1, -1):
-            column, value = panels[at[f] + j * stride : at[f] + j * stride + own], x[first + j]
-            for i in range(j + 1, own):
-                value -= column[i] * x[first + i]
-            x[first + j] = value / column[j]
+            column, later = panels[at[f] + j * stride + j : at[f] + j * stride + own], x[first + j : first + own]
+            value = zero
+            for i in range(1, len(later)):
+                value += column[i] * later[i]
+            later[0] = (later[0] - value) / column[0]

@@ -70,7 +70,7 @@ def _centre(image: Any, y: Any, x: Any, right: Any, mean: Any, count: Any) -> No
                 out[t] = row[t] - mean[t]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _levin(image: Any, y: Any, x: Any, epsilon: Any, left: Any, right: Any, work: Any, count: Any) -> None:
     """The windows' centred colours c, in right[4 * pixel + channel], and c times their inverse covariance, in left."""
     _centre(image, y, x, right, work[0], count)

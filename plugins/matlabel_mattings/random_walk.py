@@ -33,7 +33,7 @@ class RandomWalk:
         "native", "who solves: this package, or PyMatting as in the paper", choices=("native", "pymatting")
     )
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     supervision: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = False
     cost: ClassVar[float] = 3.0
