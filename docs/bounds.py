@@ -113,13 +113,16 @@ def knn(book: Book, image: np.ndarray, plane: np.ndarray) -> None:
     f = (plane == FOREGROUND).astype(np.float32).ravel()[graph.order]
     known = (plane != UNKNOWN).ravel()[graph.order]
     s = book.time(
-        "knn: reduce", "link", lambda: knn_graph.reduce(graph, known, f, 100.0), lambda s: float(len(s.links))
+        "knn: reduce",
+        "link",
+        lambda: knn_graph.reduce(graph, known, f, 100.0),
+        lambda s: float(np.count_nonzero(s.weights)),
     )
     p, q = np.ones_like(s.target), np.empty_like(s.target)
-    read = 5.0 * len(s.links) + 4 * 5.0 * len(p)  # links and weights; ends, diagonal, p twice, q
+    read = 5.0 * len(s.links) + 4 * 4.0 * len(p)  # links and weights, those of weight 0 too; diagonal, p twice, q
     book.time(
         "knn: one product of an iteration", "byte",
-        lambda: knn_native._multiply(s.ends, s.links, s.weights, s.diagonal, p, q), lambda _: read,
+        lambda: knn_native._multiply(s.starts, s.links, s.weights, s.diagonal, p, q), lambda _: read,
     )  # fmt: skip
     steps = knn_native.solver(s, 10000)
     tolerance = 1e-8 * 100 * float(np.sqrt(np.count_nonzero(f)))

@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, UInt8, UInt32
+from jaxtyping import Bool, Float32, Int32, Int64, UInt8, UInt32
 from numba import njit
 
+from matlabel_mattings.lanes import WIDE
 from matlabel_mattings.neighbours import neighbours
+
+WINDOW = 256
+"""Rows of a system among which those of a like number of links come together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +116,17 @@ def _merge(ends: Any, fill: Any, links: Any, weights: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Symmetric, positive: diagonal - weights, for the unknown pixels and the known ones beside them."""
+    """Symmetric, positive: diagonal - weights, for the unknown pixels and the known ones beside them.
+
+    Sixteen rows are a slice, whose links lie side by side, as `lanes.weighted` takes them: link k of row r is at
+    starts[r // 16] + 16 k + r % 16, of weight 0 where the row has fewer. So that few do, rows of a like number of links
+    come together, within WINDOW of the graph's order (SELL-C-sigma; Kreutzer et al., SIAM J. Sci. Comput. 36(5), 2014).
+    """
 
     places: Int32[np.ndarray, " u"]
+    """In the graph's order."""
     unknown: Bool[np.ndarray, " u"]
-    ends: UInt32[np.ndarray, " u+1"]
+    starts: Int64[np.ndarray, " s+1"]
     links: UInt32[np.ndarray, " m"]
     weights: UInt8[np.ndarray, " m"]
     diagonal: Float32[np.ndarray, " u"]
@@ -130,16 +140,9 @@ def reduce(graph: Graph, known: Bool[np.ndarray, " n"], f: Float32[np.ndarray, "
     A known pixel ends within 1 / (1 + constraint) of its value. Those beside unknown pixels are solved for; to them,
     other known pixels have exactly their value, which moves them by (1 + constraint)^-2 at most.
     """
-    local = np.full(len(known), -1, np.int32)
-    u, m = _number(graph.ends, graph.links, known, local)
-    s = System(
-        np.flatnonzero(local >= 0).astype(np.int32), np.empty(u, np.bool_), np.zeros(u + 1, np.uint32),
-        np.empty(m, np.uint32), np.empty(m, np.uint8), np.zeros(u, np.float32), np.zeros(u, np.float32),
-        np.empty(u, np.float32),
-    )  # fmt: skip
-    s.unknown[:], s.degree[:] = ~known[s.places], graph.degree[s.places]
-    _reduce(graph.ends, graph.links, graph.weights, known, f, local, s.places, s.ends, s.links, s.weights, s.diagonal,
-            s.target)  # fmt: skip
+    local, lengths = np.full(len(known), -1, np.int32), np.zeros(len(known), np.int32)
+    _number(graph.ends, graph.links, known, local, lengths)
+    s = _system(graph, known, f, np.flatnonzero(local >= 0).astype(np.int32), local, lengths)
     held = np.where(s.unknown, 0, constraint * s.degree).astype(np.float32)
     s.diagonal[:] += held
     s.target[:] += held * f[s.places]
@@ -150,41 +153,75 @@ def pulled(graph: Graph, pull: Float32[np.ndarray, " n"]) -> tuple[System, Float
     """The system in which every pixel is drawn to a value p of its own: (D - W + D pull) a = D pull p.
 
     Args:
-        pull: above 0, in the graph's order, as all of the system is.
+        pull: above 0, in the graph's order.
 
     Returns:
-        The system without its target, and D pull, which times p is the target.
+        The system, of all pixels, with a target of 0, and D pull in its order, which times p is the target.
     """
-    held = graph.degree * pull
-    diagonal = np.add.reduceat(np.append(graph.weights, 0), graph.ends[:-1], dtype=np.float32)
-    diagonal[graph.ends[1:] == graph.ends[:-1]] = 0  # a pixel that is nobody's neighbour
-    places = np.arange(len(pull), dtype=np.int32)
-    everywhere = np.ones(len(pull), np.bool_)
-    system = System(
-        places, everywhere, graph.ends, graph.links, graph.weights, diagonal + held, np.zeros_like(held), graph.degree
-    )
-    return system, held
+    n = len(pull)
+    known, lengths = np.zeros(n, np.bool_), np.diff(graph.ends.astype(np.int64)).astype(np.int32)
+    local, f = np.full(n, -1, np.int32), np.zeros(n, np.float32)
+    s = _system(graph, known, f, np.arange(n, dtype=np.int32), local, lengths)
+    held = s.degree * pull[s.places]
+    s.diagonal[:] += held
+    return s, held
+
+
+def _system(graph: Graph, known: Any, f: Any, places: Any, local: Any, lengths: Any) -> System:
+    """The rows of `places`, of so many links each, without what holds known pixels. `local` becomes their number."""
+    starts = np.zeros(-(-len(places) // WIDE) + 1, np.int64)
+    _arrange(places, lengths, local, starts)
+    u, m = len(places), starts[-1]
+    s = System(
+        places, ~known[places], starts, np.zeros(m, np.uint32), np.zeros(m, np.uint8), np.zeros(u, np.float32),
+        np.zeros(u, np.float32), graph.degree[places],
+    )  # fmt: skip
+    _reduce(graph.ends, graph.links, graph.weights, known, f, local, s.places, s.starts, s.links, s.weights, s.diagonal,
+            s.target)  # fmt: skip
+    return s
 
 
 @njit(cache=True, nogil=True)
-def _number(ends: Any, links: Any, known: Any, local: Any) -> Any:
-    """Number unknown pixels that a known one is linked to over others, and the known ones beside them, in `local`.
+def _arrange(places: Any, lengths: Any, local: Any, starts: Any) -> None:
+    """Order the rows of each window by their lengths, falling; number them in `local`, and say where slices start."""
+    most = np.int64(WINDOW)  # longer rows lie together in any order
+    window, begins = np.empty(WINDOW, places.dtype), np.empty(WINDOW + 2, np.int64)
+    for first in range(0, len(places), WINDOW):
+        count = min(WINDOW, len(places) - first)
+        begins[:] = 0
+        for r in range(count):
+            window[r] = places[first + r]
+            begins[most - min(most, lengths[window[r]]) + 1] += 1
+        for length in range(most + 1):
+            begins[length + 1] += begins[length]
+        for i in window[:count]:
+            group = most - min(most, lengths[i])
+            local[i] = first + begins[group]
+            places[local[i]] = i
+            begins[group] += 1
+    for s in range(len(starts) - 1):
+        longest = 0
+        for i in places[s * WIDE : (s + 1) * WIDE]:
+            longest = max(longest, lengths[i])
+        starts[s + 1] = starts[s] + WIDE * longest
 
-    Returns how many they and their links are. To other unknown pixels nothing is known; the reference leaves them 0.
+
+@njit(cache=True, nogil=True)
+def _number(ends: Any, links: Any, known: Any, local: Any, lengths: Any) -> None:
+    """Mark by 0 in `local` unknown pixels that a known one is linked to over others, and the known ones beside them.
+
+    `lengths` become the links of the former, and those of the latter to the former. To other unknown pixels nothing is
+    known; the reference leaves them 0.
     """
-    inner, queue, few, u, m = np.empty(len(known), np.int32), np.empty(len(known), np.int32), 0, 0, 0
-    last = 0
+    inner, queue, few, last = np.empty(len(known), np.int32), np.empty(len(known), np.int32), 0, 0
     for i in range(len(known)):
         if not known[i]:
-            beside = 0
+            lengths[i] = ends[i + 1] - ends[i]
             for e in range(ends[i], ends[i + 1]):
                 if known[links[e]]:
-                    local[links[e]] = 0
-                    beside += 1
-            if beside:
-                local[i] = 0
-                m += ends[i + 1] - ends[i] + beside
-            else:
+                    local[i] = local[links[e]] = 0
+                    lengths[links[e]] += 1
+            if local[i] < 0:
                 inner[few] = i
                 few += 1
     for i in inner[:few]:
@@ -194,32 +231,24 @@ def _number(ends: Any, links: Any, known: Any, local: Any) -> Any:
         while last:
             last -= 1
             at = queue[last]
-            m += ends[at + 1] - ends[at]
             for e in range(ends[at], ends[at + 1]):
                 if local[links[e]] < 0:
                     local[links[e]], queue[last] = 0, links[e]
                     last += 1
-    for i in range(len(known)):
-        if local[i] == 0:
-            local[i] = u
-            u += 1
-    return u, m
 
 
 @njit(cache=True, nogil=True)
 def _reduce(
-    ends: Any, links: Any, weights: Any, known: Any, f: Any, local: Any, places: Any, to_ends: Any, to_links: Any,
+    ends: Any, links: Any, weights: Any, known: Any, f: Any, local: Any, places: Any, starts: Any, to_links: Any,
     to_weights: Any, diagonal: Any, target: Any
 ) -> None:  # fmt: skip
-    m = 0
     for r in range(len(places)):
-        i = places[r]
+        i, to = places[r], starts[r // WIDE] + r % WIDE
         for e in range(ends[i], ends[i + 1]):
             j, w = links[e], np.float32(weights[e])
             diagonal[r] += w
             if not known[i] or (not known[j] and local[j] >= 0):
-                to_links[m], to_weights[m] = local[j], weights[e]
-                m += 1
+                to_links[to], to_weights[to] = local[j], weights[e]
+                to += WIDE
             else:
                 target[r] += w * f[j]
-        to_ends[r + 1] = m

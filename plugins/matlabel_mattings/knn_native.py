@@ -15,6 +15,7 @@ from numba import njit
 from scipy.linalg import lapack
 
 from matlabel_mattings import knn_graph
+from matlabel_mattings.lanes import WIDE, weighted
 from matlabel_mattings.through_pymatting import Colours, Plane, Solve
 
 CLUSTER = 64
@@ -89,7 +90,7 @@ def solver(system: knn_graph.System, maxiter: int) -> Callable[[Any, float], Any
         if not target.any():
             return x  # nothing draws any pixel away from 0, and a residual of 0 has no direction
         steps = _iterate(
-            s.ends, s.links, s.weights, s.diagonal, target, s.degree, runs, free, coarse, tolerance, maxiter, x
+            s.starts, s.links, s.weights, s.diagonal, target, s.degree, runs, free, coarse, tolerance, maxiter, x
         )
         if steps > maxiter:
             raise ValueError(f"Conjugate gradient descent did not converge within {maxiter} iterations")
@@ -117,7 +118,7 @@ def _clusters(unknown: Any) -> tuple[Any, Any]:
 def _coarse_inverse(system: knn_graph.System, clusters: Any, count: int) -> Any:
     """Inverse of the system for `count` clusters that move as one, float32."""
     matrix = np.zeros((count + 1, count + 1))
-    _gather(system.ends, system.links, system.weights, system.diagonal, clusters, matrix)
+    _gather(system.starts, system.links, system.weights, system.diagonal, clusters, matrix)
     factor, failed = lapack.dpotrf(matrix[:count, :count], lower=True, clean=True)
     if failed:
         raise ValueError("the coarse system is not positive")
@@ -140,24 +141,24 @@ def _let_go(
 
 
 @njit(cache=True, nogil=True)
-def _gather(ends: Any, links: Any, weights: Any, diagonal: Any, clusters: Any, matrix: Any) -> None:
+def _gather(starts: Any, links: Any, weights: Any, diagonal: Any, clusters: Any, matrix: Any) -> None:
     for i in range(len(diagonal)):
         c = clusters[i]
         matrix[c, c] += diagonal[i] * (1 + 1e-7)  # more than what rounding may take from it
-        for e in range(ends[i], ends[i + 1]):
+        for e in range(starts[i // WIDE] + i % WIDE, starts[i // WIDE + 1], WIDE):
             matrix[c, clusters[links[e]]] -= weights[e]
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
-def _multiply(ends: Any, links: Any, weights: Any, diagonal: Any, p: Any, out: Any) -> Any:
+def _multiply(starts: Any, links: Any, weights: Any, diagonal: Any, p: Any, out: Any) -> Any:
     """out = (diagonal - weights) p; returns p . out."""
-    total = 0.0
-    for i in range(len(p)):
-        row = np.float32(0)
-        for e in range(ends[i], ends[i + 1]):
-            row += weights[e] * p[links[e]]
-        out[i] = diagonal[i] * p[i] - row
-        total += np.float64(p[i]) * out[i]
+    sums, total = np.empty(WIDE, np.float32), 0.0
+    for s in range(len(starts) - 1):
+        weighted(links, weights, starts[s], (starts[s + 1] - starts[s]) // WIDE, p, sums, 0)
+        here, to, own = p[s * WIDE : (s + 1) * WIDE], out[s * WIDE : (s + 1) * WIDE], diagonal[s * WIDE :]
+        for t in range(len(here)):
+            to[t] = own[t] * here[t] - sums[t]
+            total += np.float64(here[t]) * to[t]
     return total
 
 
@@ -206,7 +207,7 @@ def _turn(p: Any, r: Any, beta: Any, inverse: Any, runs: Any, free: Any, shift: 
 
 @njit(cache=True, nogil=True)
 def _iterate(
-    ends: Any, links: Any, weights: Any, diagonal: Any, target: Any, degree: Any, runs: Any, free: Any, coarse: Any,
+    starts: Any, links: Any, weights: Any, diagonal: Any, target: Any, degree: Any, runs: Any, free: Any, coarse: Any,
     tolerance: float, maxiter: int, x: Any
 ) -> Any:  # fmt: skip
     """Solve for x from 0; steps taken, maxiter + 1 if they were not enough, -1 if the residual is no number."""
@@ -226,5 +227,5 @@ def _iterate(
         for c in range(len(sums)):
             rz += np.float64(sums[c]) * shift[c]
         _turn(p, r, np.float32(rz / before), inverse, runs, free, shift)
-        step = rz / _multiply(ends, links, weights, diagonal, p, q)
+        step = rz / _multiply(starts, links, weights, diagonal, p, q)
     return maxiter + 1

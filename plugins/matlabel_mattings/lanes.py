@@ -10,6 +10,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 WIDE = 16
@@ -123,6 +124,42 @@ def gaps(typing: Any, sides: Any, offset: Any, boxes: Any, box: Any, reach: Any,
         return _bits(builder, builder.fcmp_ordered("<=", total, _splat(builder, args[4])))
 
     return types.int64(sides, types.int64, boxes, types.int64, types.float32, out), build
+
+
+@intrinsic
+def weighted(typing: Any, links: Any, weights: Any, start: Any, count: Any, values: Any, out: Any, to: Any):  # type: ignore[no-untyped-def]
+    """Write to out[to:to + 16], float32, for each lane t the sum over k < count of weight * values[link].
+
+    Links, uint32, and weights, uint8, stand at start + 16 k + t in flat arrays; `values` are float32.
+    """
+
+    def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        places, floats = ir.VectorType(I64, WIDE), ir.VectorType(ir.FloatType().as_pointer(), WIDE)
+        everyone = ir.VectorType(ir.IntType(1), WIDE)
+        kind = ir.FunctionType(LANES, [floats, I32, everyone, LANES])
+        gather = cgutils.get_or_insert_function(builder.module, kind, "llvm.masked.gather.v16f32.v16p0")
+        data = [context.make_array(signature.args[n])(context, builder, args[n]).data for n in (0, 1, 4)]
+        nowhere = ir.Constant(places, ir.Undefined)
+        base = builder.insert_element(nowhere, builder.ptrtoint(data[2], I64), I32(0))
+        base = builder.shuffle_vector(base, nowhere, ir.Constant(ir.VectorType(I32, WIDE), [0] * WIDE))
+        total = cgutils.alloca_once_value(builder, ir.Constant(LANES, [0.0] * WIDE))
+        with cgutils.for_range(builder, args[3]) as loop:
+            at = builder.add(args[2], builder.mul(loop.index, I64(WIDE)))
+            link, weight = (
+                builder.load(builder.bitcast(builder.gep(data[n], [at]), ir.VectorType(kind, WIDE).as_pointer()))
+                for n, kind in ((0, I32), (1, ir.IntType(8)))
+            )
+            link.align, weight.align = 4, 1
+            apart = builder.shl(builder.zext(link, places), ir.Constant(places, [2] * WIDE))
+            pointers = builder.inttoptr(builder.add(base, apart), floats)
+            ones, zeros = ir.Constant(everyone, [1] * WIDE), ir.Constant(LANES, [0.0] * WIDE)
+            value = builder.call(gather, [pointers, I32(4), ones, zeros])
+            part = builder.fmul(builder.uitofp(weight, LANES), value, flags=("contract",))
+            builder.store(builder.fadd(builder.load(total), part, flags=("contract",)), total)
+        builder.store(builder.load(total), _data(context, builder, signature.args[5], args[5], args[6])).align = 4
+        return context.get_dummy_value()
+
+    return types.void(links, weights, types.int64, types.int64, values, out, types.int64), build
 
 
 @intrinsic

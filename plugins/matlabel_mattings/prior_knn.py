@@ -115,10 +115,11 @@ class PriorKnn:
         def one(image: Image, pull: np.ndarray, priors: np.ndarray) -> np.ndarray | str:
             graph = knn_graph.build(image / 255.0, self.neighbours, self.distance_weights)
             system, held = knn_graph.pulled(graph, pull[graph.order])
-            targets, alphas = held * priors[:, graph.order], np.empty(priors.shape, np.float32)
+            pixels = graph.order[system.places]
+            targets, alphas = held * priors[:, pixels], np.empty(priors.shape, np.float32)
             try:
                 solve = knn_native.solver(system, self.maxiter)
-                alphas[:, graph.order] = [solve(t, self.rtol * np.linalg.norm(t / graph.degree)) for t in targets]
+                alphas[:, pixels] = [solve(t, self.rtol * np.linalg.norm(t / system.degree)) for t in targets]
             except ValueError as err:
                 return str(err)
             return alphas

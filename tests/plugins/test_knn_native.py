@@ -221,6 +221,37 @@ def test_the_graph_is_pymattings() -> None:
     assert shares.nnz == (expected != 0).nnz
 
 
+@pytest.mark.parametrize(("height", "width"), [(40, 50), (19, 23), (3, 7)])
+def test_the_slices_of_a_system_hold_the_rows_of_the_graph(height: int, width: int) -> None:
+    graph = knn_graph.build(picture(height, width) / 255.0, (9, 5), (2.0, 0.1))
+    n = len(graph.order)
+    known = np.random.default_rng(0).random(n) < 0.6
+    weights = scipy.sparse.csr_matrix((graph.weights.astype(int), graph.links, graph.ends), (n, n)).toarray()
+    s = knn_graph.reduce(graph, known, np.ones(n, np.float32), 100.0)
+    u = len(s.places)
+    rows = np.concatenate([np.repeat(16 * i + np.arange(16)[None], (b - a) // 16, 0).ravel()
+                           for i, (a, b) in enumerate(zip(s.starts, s.starts[1:], strict=False))])  # fmt: skip
+    got = np.zeros((len(rows), u), int)
+    np.add.at(got, (rows, s.links), s.weights)
+    expected = weights[np.ix_(s.places, s.places)]
+    expected[np.ix_(~s.unknown, ~s.unknown)] = 0
+    assert np.array_equal(got[:u], expected)
+    assert not got[u:].any()
+    places = np.flatnonzero(~known | (weights[:, ~known] > 0).any(1))
+    assert np.array_equal(np.sort(s.places), places)
+    assert np.array_equal(s.unknown, ~known[s.places])
+    lengths = (expected > 0).sum(1)
+    for first in range(0, u, knn_graph.WINDOW):
+        window = slice(first, first + knn_graph.WINDOW)
+        assert (np.diff(lengths[window]) <= 0).all()
+        assert np.array_equal(np.sort(s.places[window]), places[window])
+    p = np.random.default_rng(1).random(u).astype(np.float32)
+    out = np.empty_like(p)
+    product = knn_native._multiply(s.starts, s.links, s.weights, s.diagonal, p, out)
+    np.testing.assert_allclose(out, s.diagonal * p - expected @ p, rtol=1e-5, atol=1e-2)
+    np.testing.assert_allclose(product, p.astype(float) @ out, rtol=1e-6)
+
+
 def test_a_long_first_compilation_says_why(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     native.open(None)
     capsys.readouterr()
