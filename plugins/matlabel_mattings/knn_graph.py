@@ -124,7 +124,7 @@ class System:
     """
 
     places: Int32[np.ndarray, " u"]
-    """In the graph's order."""
+    """Of each row, its place in the graph's order."""
     unknown: Bool[np.ndarray, " u"]
     starts: Int64[np.ndarray, " s+1"]
     links: UInt32[np.ndarray, " m"]
@@ -141,7 +141,7 @@ def reduce(graph: Graph, known: Bool[np.ndarray, " n"], f: Float32[np.ndarray, "
     other known pixels have exactly their value, which moves them by (1 + constraint)^-2 at most.
     """
     local, lengths = np.full(len(known), -1, np.int32), np.zeros(len(known), np.int32)
-    _number(graph.ends, graph.links, known, local, lengths)
+    _mark(graph.ends, graph.links, known, local, lengths)
     s = _system(graph, known, f, np.flatnonzero(local >= 0).astype(np.int32), local, lengths)
     held = np.where(s.unknown, 0, constraint * s.degree).astype(np.float32)
     s.diagonal[:] += held
@@ -207,7 +207,7 @@ def _arrange(places: Any, lengths: Any, local: Any, starts: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _number(ends: Any, links: Any, known: Any, local: Any, lengths: Any) -> None:
+def _mark(ends: Any, links: Any, known: Any, local: Any, lengths: Any) -> None:
     """Mark by 0 in `local` unknown pixels that a known one is linked to over others, and the known ones beside them.
 
     `lengths` become the links of the former, and those of the latter to the former. To other unknown pixels nothing is

@@ -58,7 +58,7 @@ def _scratch(k: int) -> tuple[Any, ...]:
     return far, first, ends, held, reach, spare, gap, stack, away
 
 
-# Compiled code counts, by an atomic instruction, each array handed to a function: that was a sixth of the search.
+# Compiled code counts, by an atomic instruction, each array handed to a function, which the search does often.
 # So what is called often is compiled into it ("always"), and it counts none (_nrt), nor can it make arrays of its own.
 @njit(cache=True, nogil=True, _nrt=False)
 def _search(
@@ -119,7 +119,7 @@ def _worst(reach: Any, queries: int) -> Any:
 
 @njit(cache=True, nogil=True, inline="always")
 def _push(kids: Any, bits: Any, gap: Any, stack: Any, away: Any, depth: int) -> Any:
-    """Put the kids of these bits on the stack, the nearest on top."""
+    """Put the kids of these bits on the stack, the nearest on top, the others in any order."""
     bottom = depth
     while bits:
         j = lowest(bits)
