@@ -75,6 +75,8 @@ def test_help_and_misspellings_import_nothing_heavy(words: list[str], tmp_path: 
         (["store", "clean"], ["invalid choice: 'clean'", "verify"]),
         (["compare", "a", "b"], ["a cells.csv", "none in a"]),
         (["report", "nothing"], ["none below nothing", "run `bench run` first"]),
+        (["label", "photos", "--tags", "t.csv", "--split", "val"], ["an option of `bench label`", "'--split'"]),
+        (["label", "photos", "--tags", "t.csv", "--seed", "0", "1"], ["nothing more for `bench label`", "got 1"]),
         (["label", "photos"], ["the following arguments are required: --tags"]),
     ],
 )

@@ -16,25 +16,26 @@ if TYPE_CHECKING:
 STORE = "MATLABEL_BENCH_STORE"
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """Everything that says what to compute, where, and with how much of the machine."""
+def add_run_options(parser: argparse.ArgumentParser, *, own_images: bool) -> None:
+    """Everything that says what to compute, where, and with how much of the machine.
+
+    Args:
+        own_images: the command names its images itself, and makes their masks once: no data set, no split, one seed.
+    """
     what = parser.add_argument_group("what to compute")
     what.add_argument(
         "--profile", default="tiny", help="size of a run: tiny, light, paper or a TOML file; default tiny"
     )
-    what.add_argument("--dataset", metavar="NAME", help="another data set than the profile's (`bench list dataset`)")
-    what.add_argument("--data-root", metavar="DIR", help="folder of the data set")
     what.add_argument("--weights", metavar="FILE", help="pretrained weights of the backbone")
     what.add_argument(
         "--set", action="append", default=[], dest="sets", metavar="PART.FIELD=VALUE",
         help="a field of a part, e.g. trimap.fg=0.6; repeatable (`bench show PART`)",
     )  # fmt: skip
-    what.add_argument(
-        "--split", metavar="NAME", help="another split than the profile's: val, train:2/2 (the second half of train)"
-    )
-    what.add_argument(
-        "--seed", nargs="+", action="extend", type=int, dest="seeds", metavar="N", help="one or more seeds"
-    )
+    if own_images:
+        what.add_argument("--seed", nargs=1, type=int, dest="seeds", metavar="N", help="of the trainings")
+        parser.set_defaults(dataset=None, data_root=None, split=None)
+    else:
+        _add_data(what)
     where = parser.add_argument_group("where")
     where.add_argument(
         "--store", metavar="DIR", help=f"finished stages, shared by runs; default ${STORE} or bench-store"
@@ -54,6 +55,17 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     loud = how.add_mutually_exclusive_group()
     loud.add_argument("--quiet", action="store_true", help="no progress")
     loud.add_argument("--verbose", action="store_true", help="also the log lines of the libraries below")
+
+
+def _add_data(what: argparse._ArgumentGroup) -> None:
+    what.add_argument("--dataset", metavar="NAME", help="another data set than the profile's (`bench list dataset`)")
+    what.add_argument("--data-root", metavar="DIR", help="folder of the data set")
+    what.add_argument(
+        "--split", metavar="NAME", help="another split than the profile's: val, train:2/2 (the second half of train)"
+    )
+    what.add_argument(
+        "--seed", nargs="+", action="extend", type=int, dest="seeds", metavar="N", help="one or more seeds"
+    )
 
 
 def to_options(args: argparse.Namespace) -> Options:

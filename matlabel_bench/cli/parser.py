@@ -109,7 +109,7 @@ def _running(subs: Any) -> None:
             "tables", nargs="*", default=["table1"], metavar="TABLE",
             help="names (`bench list tables`), `all` of them, or paths of TOML files; default table1",
         )  # fmt: skip
-        add_run_options(sub)
+        add_run_options(sub, own_images=False)
     sub = _add(
         subs, "label", commands.label, "masks for your own tagged images",
         "bench label photos/ --tags tags.csv --out masks/",
@@ -117,7 +117,7 @@ def _running(subs: Any) -> None:
     sub.add_argument("images", type=Path, metavar="IMAGES", help="folder of images")
     sub.add_argument("--tags", type=Path, required=True, metavar="FILE", help="table of tags: lines `image,tag tag`")
     sub.add_argument("--recipe", default="mat-label", metavar="NAME", help="which parts make the masks; or a TOML path")
-    add_run_options(sub)
+    add_run_options(sub, own_images=True)
 
 
 def _inspecting(subs: Any) -> None:

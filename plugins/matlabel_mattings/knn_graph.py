@@ -243,12 +243,21 @@ def _reduce(
     to_weights: Any, diagonal: Any, target: Any
 ) -> None:  # fmt: skip
     for r in range(len(places)):
-        i, to = places[r], starts[r // WIDE] + r % WIDE
-        for e in range(ends[i], ends[i + 1]):
-            j, w = links[e], np.float32(weights[e])
-            diagonal[r] += w
-            if not known[i] or (not known[j] and local[j] >= 0):
-                to_links[to], to_weights[to] = local[j], weights[e]
-                to += WIDE
-            else:
-                target[r] += w * f[j]
+        i, to, total = places[r], np.uint64(starts[r // WIDE] + r % WIDE), np.float32(0)
+        if known[i]:
+            drawn = np.float32(0)
+            for e in range(ends[i], ends[i + 1]):
+                j, w = links[e], np.float32(weights[e])
+                total += w
+                if not known[j] and local[j] >= 0:
+                    to_links[to], to_weights[to] = local[j], weights[e]
+                    to += np.uint64(WIDE)
+                else:
+                    drawn += w * f[j]
+            target[r] = drawn
+        else:
+            for e in range(ends[i], ends[i + 1]):
+                to_links[to], to_weights[to] = local[links[e]], weights[e]
+                total += np.float32(weights[e])
+                to += np.uint64(WIDE)
+        diagonal[r] = total

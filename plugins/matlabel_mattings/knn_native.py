@@ -108,7 +108,7 @@ def _clusters(unknown: Any) -> tuple[Any, Any]:
     """
     places = np.flatnonzero(unknown)
     size = max(CLUSTER, -(-len(places) // CLUSTERS))
-    clusters = np.full(len(unknown), -(-len(places) // size), np.int32)
+    clusters = np.full(len(unknown), -(-len(places) // size), np.uint32)
     clusters[places] = np.arange(len(places)) // size
     runs = np.append(places[::size], len(unknown))
     runs[0] = 0
@@ -123,7 +123,8 @@ def _coarse_inverse(system: knn_graph.System, clusters: Any, count: int) -> Any:
     if failed:
         raise ValueError("the coarse system is not positive")
     inverse, _ = lapack.dpotri(factor, lower=True)
-    return (np.tril(inverse) + np.tril(inverse, -1).T).astype(np.float32)
+    below = inverse.astype(np.float32)  # above the diagonal it has left the zeros of `clean`
+    return np.ascontiguousarray(below + np.tril(below, -1).T)
 
 
 @njit(cache=True, nogil=True)
