@@ -27,8 +27,9 @@ from matlabel_bench.perf.seed import Route, opened, route, timed_tables
 from matlabel_bench.workers import Workers
 
 SECTION = "labels"
-EACH, EACH_DRAWN = 12, 2
-"""Images for each of the most workers: with given maps, and where a network draws them first."""
+EACH, MOST, EACH_DRAWN, LASTS = 12, 60, 2, 6.0
+"""Images for each of the most workers: with given maps, so many that they last some seconds by what the matting says of
+itself, since what a pool takes to begin and to end is no part of a rate; and where a network draws them first."""
 PATIENCE = 120.0
 """Seconds that a worker waits for the others to be up."""
 CLASSES = 2
@@ -110,7 +111,7 @@ def _step(bench: Bench, made: Any, name: str, count: int, turn: int) -> tuple[Nu
 @lru_cache(maxsize=64)
 def _run(bench: Bench, way: Way, count: int, turn: int) -> tuple[float, float, int]:
     """Seconds by the clock, seconds of computing in all workers, and images; all workers are up before."""
-    items, workers = _items(bench, EACH if way.cam is None else EACH_DRAWN), Workers(count)
+    items, workers = _items(bench, _each(way)), Workers(count)
     work = partial(label_images, way)
     for _ in range(2):  # the call after the one that starts workers is late too
         with tempfile.TemporaryDirectory(dir=bench.scratch) as meeting:
@@ -129,7 +130,14 @@ def _meet(way: Way, meeting: Path, count: int, items: Sequence[Item]) -> None:
         time.sleep(0.01)
 
 
-@lru_cache(maxsize=2)
+def _each(way: Way) -> int:
+    if way.cam is not None:
+        return EACH_DRAWN
+    cost = float(getattr(way.matting, "cost", 0.1))
+    return min(MOST, max(EACH, round(LASTS / cost))) if cost else MOST
+
+
+@lru_cache(maxsize=8)
 def _items(bench: Bench, each: int) -> list[Item]:
     """Photographs as files, as many as the most workers are to have."""
     number = bench.options.workers * (2 if bench.options.quick else each)

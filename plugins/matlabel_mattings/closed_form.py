@@ -41,13 +41,17 @@ class ClosedForm:
     version: ClassVar[int] = 4
     supervision: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = False
-    cost: ClassVar[float] = 1.5
     published_in: ClassVar[str] = (
         "Levin, Lischinski, Weiss: A Closed-Form Solution to Natural Image Matting. TPAMI 30(2), 2008"
     )
 
     def __post_init__(self) -> None:
         grid_matting.check_radius("closed_form", self.backend, self.radius)
+
+    @property
+    def cost(self) -> float:
+        """Seconds for an image of 375 x 500, by who solves, for `bench plan` (reports/perf.md)."""
+        return 0.15 if self.backend == "native" else 2.2
 
     def open(self, out: Path | None) -> Callable[[Image, Trimap], Alpha]:
         """The live solver; see `through_pymatting.live`."""

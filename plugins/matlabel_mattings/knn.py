@@ -70,13 +70,17 @@ class Knn:
     version: ClassVar[int] = 4
     supervision: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = False
-    cost: ClassVar[float] = 1.0
     published_in: ClassVar[str] = "Chen, Li, Tang: KNN Matting. TPAMI 35(9), 2013"
 
     def __post_init__(self) -> None:
         check_searches("knn", self.neighbours, self.distance_weights)
         if self.kernel == "soft" and self.backend != "pymatting":
             raise UsageError(f"knn.kernel=binary with knn.backend={self.backend}", "soft", "set backend=pymatting")
+
+    @property
+    def cost(self) -> float:
+        """Seconds for an image of 375 x 500, by who solves, for `bench plan` (reports/perf.md)."""
+        return 0.6 if self.backend == "native" else 4.0
 
     @property
     def runs_on(self) -> str:

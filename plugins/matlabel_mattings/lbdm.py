@@ -36,11 +36,15 @@ class Lbdm:
     version: ClassVar[int] = 3
     supervision: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = False
-    cost: ClassVar[float] = 2.5
     published_in: ClassVar[str] = "Zheng, Kambhamettu: Learning Based Digital Matting. ICCV 2009"
 
     def __post_init__(self) -> None:
         grid_matting.check_radius("lbdm", self.backend, self.radius)
+
+    @property
+    def cost(self) -> float:
+        """Seconds for an image of 375 x 500, by who solves, for `bench plan` (reports/perf.md)."""
+        return 0.2 if self.backend == "native" else 3.0
 
     def open(self, out: Path | None) -> Callable[[Image, Trimap], Alpha]:
         """The live solver; see `through_pymatting.live`."""

@@ -36,13 +36,17 @@ class RandomWalk:
     version: ClassVar[int] = 3
     supervision: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = False
-    cost: ClassVar[float] = 3.0
     published_in: ClassVar[str] = (
         "Grady, Schiwietz, Aharon, Westermann: Random Walks for Interactive Alpha-Matting. VIIP 2005"
     )
 
     def __post_init__(self) -> None:
         grid_matting.check_radius("random_walk", self.backend, self.radius)
+
+    @property
+    def cost(self) -> float:
+        """Seconds for an image of 375 x 500, by who solves, for `bench plan` (reports/perf.md)."""
+        return 0.1 if self.backend == "native" else 3.0
 
     def open(self, out: Path | None) -> Callable[[Image, Trimap], Alpha]:
         """The live solver; see `through_pymatting.live`."""
