@@ -144,3 +144,12 @@ def test_a_large_forecast_is_in_gigabytes(planned: Plan) -> None:
         forecast.summary(planned, rows) == "2 jobs, 1 of them in the store; the rest: about 0:01 on 2 workers, 1.2 GB"
     )
     assert forecast.summary(planned, rows[1:]).endswith(" 0 MB")
+
+
+@pytest.mark.parametrize("name", ["knn", "closed_form", "lbdm", "random_walk"])
+def test_a_matting_costs_what_its_backend_does(name: str) -> None:
+    """By bench perf PyMatting takes three to a hundred times what the native solvers take."""
+    parts, images = registry.start()[0], split(1)
+    native, other = (parts.make("matting", name, backend=b) for b in ("native", "pymatting"))
+    seconds = [forecast._guess(job("alpha", images, name, part), 1.0) for part in (native, other)]
+    assert 3 < seconds[1] / seconds[0] < 100
