@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Float32, Int32
 from numba import njit
 
+from matlabel_mattings.lanes import FOUR, extremes
+
 DIMS = 5
 LEAF = 16
 """Most points of a leaf; the least are half of it. PyMatting's default."""
@@ -70,20 +72,25 @@ def grow(points: Float32[np.ndarray, "n 5"]) -> Tree:
 def _grow(points: Any, order: Any, nodes: Any, splits: Any, boxes: Any) -> Any:
     """Sort `points` and `order` into a tree; fill `nodes` (start, end, lower child or -1, axis); count nodes."""
     stack = np.empty(DEPTH, np.int32)
+    left, right = np.empty(len(points) + 1, np.int32), np.empty(len(points) + 1, np.int32)
+    low, high = np.empty(FOUR * DIMS, np.float32), np.empty(FOUR * DIMS, np.float32)
     stack[0], depth, count = 0, 1, 1
     nodes[0, 0], nodes[0, 1] = 0, len(points)
     while depth:
         depth -= 1
         node = stack[depth]
         start, end = nodes[node, 0], nodes[node, 1]
-        _enclose(points, start, end, boxes[node])
+        _enclose(points, start, end, low, high, boxes[node])
         nodes[node, 2] = -1
         if end - start <= LEAF:
             continue
-        sides = boxes[node, 1] - boxes[node, 0]
-        axis = np.argmax(sides)
-        split = boxes[node, 0, axis] + 0.5 * sides[axis]  # float64 here and float32 below, as in the reference
-        middle = _partition(points, order, start, end, axis, split)
+        axis = 0
+        for d in range(1, DIMS):
+            if boxes[node, 1, d] - boxes[node, 0, d] > boxes[node, 1, axis] - boxes[node, 0, axis]:
+                axis = d
+        side = boxes[node, 1, axis] - boxes[node, 0, axis]
+        split = boxes[node, 0, axis] + 0.5 * side  # float64 here and float32 below, as in the reference
+        middle = _partition(points, order, start, end, axis, split, left, right)
         middle = max(start + LEAF // 2, min(end - LEAF // 2, middle))
         nodes[node, 2], nodes[node, 3], splits[node] = count, axis, split
         nodes[count, 0], nodes[count, 1] = start, middle
@@ -94,15 +101,19 @@ def _grow(points: Any, order: Any, nodes: Any, splits: Any, boxes: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _enclose(points: Any, start: int, end: int, box: Any) -> None:
-    a0, a1, a2, a3, a4 = points[start, 0], points[start, 1], points[start, 2], points[start, 3], points[start, 4]
-    b0, b1, b2, b3, b4 = a0, a1, a2, a3, a4
-    for i in range(start + 1, end):
-        x, y, z, u, v = points[i, 0], points[i, 1], points[i, 2], points[i, 3], points[i, 4]
-        a0, a1, a2, a3, a4 = _less(x, a0), _less(y, a1), _less(z, a2), _less(u, a3), _less(v, a4)
-        b0, b1, b2, b3, b4 = _more(x, b0), _more(y, b1), _more(z, b2), _more(u, b3), _more(v, b4)
-    box[0, 0], box[0, 1], box[0, 2], box[0, 3], box[0, 4] = a0, a1, a2, a3, a4
-    box[1, 0], box[1, 1], box[1, 2], box[1, 3], box[1, 4] = b0, b1, b2, b3, b4
+def _enclose(points: Any, start: int, end: int, low: Any, high: Any, box: Any) -> None:
+    """The box of a run of points; `low` and `high` are room for what `extremes` writes."""
+    if end - start < FOUR:
+        box[0], box[1] = points[start], points[start]
+        for i in range(start + 1, end):
+            for d in range(DIMS):
+                box[0, d], box[1, d] = _less(points[i, d], box[0, d]), _more(points[i, d], box[1, d])
+        return
+    extremes(points, start, end, low, high)
+    for d in range(DIMS):
+        for t in range(d + DIMS, FOUR * DIMS, DIMS):
+            low[d], high[d] = _less(low[t], low[d]), _more(high[t], high[d])
+        box[0, d], box[1, d] = low[d], high[d]
 
 
 @njit(cache=True, nogil=True)
@@ -116,19 +127,26 @@ def _more(x: Any, y: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _partition(points: Any, order: Any, start: int, end: int, axis: int, split: float) -> Any:
-    """Bring points below `split` to the front, swapping from both ends; the first place at or above it."""
-    i, j = start, end - 1
-    while True:
-        while i < j and points[i, axis] < split:
-            i += 1
-        while i < j and points[j, axis] >= split:
-            j -= 1
-        if i >= j:
-            return i + 1 if points[i, axis] < split else i
+def _partition(points: Any, order: Any, start: int, end: int, axis: int, split: float, left: Any, right: Any) -> Any:
+    """Bring points below `split` to the front, swapping from both ends; the first place at or above it.
+
+    Those to swap are listed first, in `left` and `right`, by sums: a branch would be guessed wrong half the time.
+    """
+    border, wrong, other = start, 0, 0
+    for i in range(start, end):
+        border += points[i, axis] < split
+    for i in range(start, border):
+        left[wrong] = i
+        wrong += points[i, axis] >= split
+    for i in range(end - 1, border - 1, -1):
+        right[other] = i
+        other += points[i, axis] < split
+    for w in range(wrong):
+        i, j = left[w], right[w]
         for d in range(DIMS):
             points[i, d], points[j, d] = points[j, d], points[i, d]
         order[i], order[j] = order[j], order[i]
+    return border
 
 
 @njit(cache=True, nogil=True)

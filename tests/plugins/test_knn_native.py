@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import Any
 
@@ -12,7 +13,7 @@ import scipy.sparse.linalg
 
 from matlabel_bench.contracts import check_alpha
 from matlabel_bench.errors import MattingFailed, UsageError
-from matlabel_mattings import knn_graph, knn_native, nearest, through_pymatting
+from matlabel_mattings import kdtree, knn_graph, knn_native, nearest, through_pymatting
 from matlabel_mattings.knn import Knn
 from matlabel_mattings.neighbours import neighbours
 
@@ -191,6 +192,26 @@ def test_squeezed_blocks_hold_the_k_nearest(values: int) -> None:
         names = np.empty(k, np.int32)
         nearest.names(far, first, 0, end, order[k - 1], names)
         assert np.array_equal(np.sort(before[names // 100 * 16 + names % 100]), order[:k])
+
+
+@pytest.mark.parametrize("n", [1, 3, 4, 16, 17, 33, 1000, 20000])
+@pytest.mark.parametrize("values", [2, 5, 10**6])
+def test_the_tree_is_pymattings(n: int, values: int) -> None:
+    from pymatting.util.kdtree import KDTree
+
+    points = (np.random.default_rng((n, values)).integers(0, values, (n, 5)) / values).astype(np.float32)
+    ours, theirs = kdtree.grow(points), KDTree(points)
+    assert np.array_equal(ours.order, theirs.shuffled_indices)
+    assert np.array_equal(ours.points, theirs.shuffled_data_points)
+    leaves = [i for i in range(theirs.n_nodes) if theirs.less_inds[i] < 0]
+    expected = {theirs.i0_inds[i]: (theirs.i1_inds[i], theirs.bounds[i].tolist()) for i in leaves}
+    for leaf, (start, end) in enumerate(itertools.pairwise(ours.starts)):
+        box = ours.rooms.reshape(-1, 2, 5)[leaf]
+        assert (end, box.tolist()) == expected.pop(start)
+        tile = ours.tiles.reshape(-1, 5, 16)[leaf]
+        assert np.array_equal(tile[:, : end - start].T, ours.points[start:end])
+        assert np.isnan(tile[:, end - start :]).all()
+    assert not expected
 
 
 def test_ties_are_settled_as_pymatting_does() -> None:
