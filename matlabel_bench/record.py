@@ -37,6 +37,9 @@ PACKAGES: dict[str, tuple[str, ...]] = {
 }
 """Import name -> the distributions that may provide it, the one we depend on first."""
 
+VECTORS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve", "bf16")
+"""Instructions by which processors of one name differ in speed, as Linux calls them; the last three are ARM's."""
+
 ABSOLUTE = re.compile(
     r"(?<![\w.:/\\~-])(?:/(?:[^\s/:;,'\"]+/)+|[A-Za-z]:\\(?:[^\s\\;,'\"]+\\)+|~[/\\](?:[^\s/\\:;,'\"]+[/\\])*)"
 )
@@ -65,7 +68,7 @@ def environment() -> dict[str, Any]:
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores, memory and graphics cards."""
+    """Processor with its vector instructions, cores, memory and graphics cards."""
     return dict(_hardware()) | {"gpus": gpus()}
 
 
@@ -134,16 +137,26 @@ def _first_version(distributions: tuple[str, ...]) -> str | None:
 
 @lru_cache(maxsize=1)
 def _hardware() -> dict[str, Any]:
-    return {"cpu": _cpu_model(), "cores": cores(), "cores_of_machine": os.cpu_count(), "memory_gib": _memory()}
+    cpu, vectors = _processor()
+    return {
+        "cpu": cpu,
+        "vectors": vectors,
+        "cores": cores(),
+        "cores_of_machine": os.cpu_count(),
+        "memory_gib": _memory(),
+    }
 
 
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.lower().startswith(("model name", "hardware")))
-    return next(named, "") or platform.processor() or platform.machine()
+def _processor() -> tuple[str, list[str]]:
+    """Name of the processor, and which VECTORS it has where the system tells."""
+    told: dict[str, str] = {}
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, text = line.partition(":")
+            told.setdefault(name.strip().lower(), text.strip())
+    known = told.get("flags", told.get("features", "")).split()
+    named = told.get("model name") or told.get("hardware") or platform.processor() or platform.machine()
+    return named, [name for name in VECTORS if name in known]
 
 
 def _memory() -> float | None:

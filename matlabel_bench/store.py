@@ -26,6 +26,8 @@ from matlabel_bench.errors import DataError, UsageError
 from matlabel_bench.files import write_bytes
 
 DONE, RECORD, FILES = "done.json", "record.json", "files"
+KIND = ("cpu", "vectors", "gpus")
+"""Of `record.hardware`: what alike machines share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ class Store:
                 record, report = read_json(slot.folder / RECORD), slot.report()
                 rate = report["seconds"] / max(int(record["items"]), 1)
                 there = record.get("environment", {}).get("hardware", {})
-                alike = hardware is not None and all(there.get(n) == hardware.get(n) for n in ("cpu", "gpus"))
+                alike = hardware is not None and all(there.get(n) == hardware.get(n) for n in KIND)
                 seen.setdefault((slot.stage, record["part"] or ""), {}).setdefault(alike, []).append(rate)
         best = {k: sorted(by.get(True) or by[False]) for k, by in seen.items()}
         return {k: v[len(v) // 2] for k, v in best.items()}

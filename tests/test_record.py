@@ -22,8 +22,27 @@ def test_environment_says_what_a_reader_needs() -> None:
     )
     assert env["hardware"]["cores"] >= 1
     assert env["hardware"]["cpu"]
+    assert set(env["hardware"]["vectors"]) <= set(record.VECTORS)
     assert {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"} <= set(env["threads"])
     assert json.loads(json.dumps(env)) == env
+
+
+@pytest.mark.parametrize(
+    ("text", "cpu", "vectors"),
+    [
+        (
+            "model name\t: Some X\nflags\t\t: fpu avx2 avx512f avx2x\n\nmodel name\t: Other\n",
+            "Some X",
+            ["avx2", "avx512f"],
+        ),
+        ("processor\t: 0\nFeatures\t: fp asimd sve\n\nHardware\t: Board\n", "Board", ["asimd", "sve"]),
+    ],
+)
+def test_processors_of_one_name_differ_by_their_vectors(
+    text: str, cpu: str, vectors: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda path, **how: text)
+    assert record._processor() == (cpu, vectors)
 
 
 def test_environment_names_no_person_and_no_machine() -> None:

@@ -195,12 +195,16 @@ def test_rates_are_medians_of_what_was_seen(store: Store) -> None:
 
 
 def test_rates_of_this_hardware_count_alone_where_there_are_any(store: Store) -> None:
-    here, there = {"cpu": "a", "gpus": [], "cores": 2}, {"cpu": "a", "gpus": ["b"], "cores": 16}
-    for number, (hardware, seconds) in enumerate(((there, 400.0), (there, 600.0), (here, 4.0))):
+    here = {"cpu": "a", "vectors": ["avx2"], "gpus": [], "cores": 2}
+    there, older = here | {"gpus": ["b"], "cores": 16}, here | {"vectors": []}
+    for number, (hardware, seconds) in enumerate(((there, 400.0), (there, 600.0), (here, 4.0), (older, 8.0))):
         slot = fill(store, f"k{number}", seconds=seconds)
         write_json(slot.folder / "record.json", RECORD | {"environment": {"hardware": hardware}})
-    rates = {name: store.rates(hardware)["maps", "p"] for name, hardware in (("here", here), ("there", there))}
-    assert rates == {"here": 1.0, "there": 150.0}
+    rates = {
+        name: store.rates(hardware)["maps", "p"]
+        for name, hardware in (("here", here), ("there", there), ("older", older))
+    }
+    assert rates == {"here": 1.0, "there": 150.0, "older": 2.0}
     assert store.rates({"cpu": "c", "gpus": []}) == store.rates() == {("maps", "p"): 100.0}
 
 

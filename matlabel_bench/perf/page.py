@@ -122,8 +122,9 @@ def _machine(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> lis
     hardware, source = environment["hardware"], environment["source"]
     loads = [r["load"] for r in rows if r["load"] is not None]
     versions = ", ".join(f"{name} {text}" for name, text in environment["versions"].items())
+    cores = f"{hardware['cores']} of {hardware['cores_of_machine']} cores"
     lines = [
-        f"{hardware['cpu']}, {hardware['cores']} of {hardware['cores_of_machine']} cores, {hardware['memory_gib']} GiB",
+        f"{hardware['cpu']} ({' '.join(hardware['vectors'])}), {cores}, {hardware['memory_gib']} GiB",
         f"graphics cards: {', '.join(hardware['gpus']) or 'none'}; device: {facts['about']['options']['device']}",
         f"threads: {', '.join(f'{n} {c}' for n, c in facts['about']['threads'].items())}",
         f"matlabel_bench {environment['matlabel_bench']}, Python {environment['python']}, {versions}",
