@@ -19,7 +19,7 @@ class Bar:
         self.done = 0
         self.note = ""
         self.start = self.last = time.monotonic()
-        self._first = 0
+        self._first: int | None = None
         self._tqdm = None
         if sys.stderr.isatty():
             from tqdm import tqdm
@@ -35,21 +35,33 @@ class Bar:
         if self._tqdm is not None:
             self._tqdm.close()
 
+    def phase(self, total: int, unit: str) -> None:
+        """Say what is counted; where that changes, as after the first part of a training, it begins anew."""
+        if (total, unit) == (self.total, self.unit):
+            return
+        self.total, self.unit, self.done, self._first = total, unit, 0, None
+        if self._tqdm is not None:
+            self._tqdm.unit = unit
+
     def at(self, done: int, note: str = "") -> None:
-        """Set how much is done. What was there before this run started does not count for the remaining time."""
-        if self.done == 0:
-            self._first = done
+        """Set how much is done. What was there at the first call does not count for the remaining time."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first, self.start = done, now
+            if self._tqdm is not None:
+                self._tqdm.reset(self.total)
+                self._tqdm.initial = self._tqdm.n = self.done = done
         step, self.done, self.note = done - self.done, done, note
         if self._tqdm is not None:
             self._tqdm.set_postfix_str(note, refresh=False)
             self._tqdm.update(step)
-        elif time.monotonic() - self.last > LINE_EVERY:
-            self.last = time.monotonic()
+        elif now - self.last > LINE_EVERY:
+            self.last = now
             self.say(self.line())
 
     def line(self) -> str:
         """One line of progress with the remaining time."""
-        fresh = self.done - self._first
+        fresh = self.done - (self._first or 0)
         left = (time.monotonic() - self.start) / fresh * (self.total - self.done) if fresh > 0 else None
         time_left = f", {clock(left)} left" if left is not None else ""
         note = f", {self.note}" if self.note else ""

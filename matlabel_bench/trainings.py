@@ -66,7 +66,7 @@ class Trainings:
         """
         for training in list(self.running):
             if (seen := progress.look(training.fit.out)) is not None:
-                training.bar.total, training.bar.unit = seen.total, seen.unit
+                training.bar.phase(seen.total, seen.unit)
                 training.bar.at(seen.done, seen.note)
             if training.fit.running:
                 continue
