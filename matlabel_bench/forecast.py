@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from matlabel_bench.console import clock
 from matlabel_bench.errors import BenchError
-from matlabel_bench.jobs import WHOLE, Job, items_of
+from matlabel_bench.jobs import WHOLE, Job, device_of, items_of
 from matlabel_bench.plan import Plan
 from matlabel_bench.record import hardware
 from matlabel_bench.uncertainty import VIEWS
@@ -49,7 +49,8 @@ def forecast(plan: Plan) -> list[dict[str, Any]]:
             state, seconds, size = "done", 0.0, float(report["bytes"] + FILE * len(report["files"]))
         else:
             state = "begun" if slot.files.is_dir() and any(slot.files.iterdir()) else "to do"
-            rate = rates.get((job.stage, job.name)) or _guess(job, scale)
+            known = (rates.get((job.stage, job.name, device)) for device in (device_of(job), ""))
+            rate = next(filter(None, known), None) or _guess(job, scale)
             seconds = rate * items_of(job)
             if job.split.name not in tags:
                 tags[job.split.name] = sum(len(s.tags) for s in job.split)

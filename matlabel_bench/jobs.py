@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from matlabel_bench import fields
+from matlabel_bench.spec import runs_on
 from matlabel_bench.types import Split
 
 VERSION = 1
@@ -83,6 +84,11 @@ class Jobs(dict[str, Job]):
         }
         job = Job(stage, name, part, split, seed, dict(inputs), spec)
         return self.setdefault(job.key, job)
+
+
+def device_of(job: Job) -> str:
+    """The kind of device a job computes on: "cpu" or "cuda"."""
+    return runs_on(job.part).partition(":")[0]
 
 
 def items_of(job: Job) -> int:

@@ -23,9 +23,9 @@ from matlabel_bench.files import share
 from matlabel_bench.forecast import summary
 from matlabel_bench.gather import chosen, gather, timed
 from matlabel_bench.handover import Inputs, output
-from matlabel_bench.jobs import ALIKE, WHOLE, Job, items_of
+from matlabel_bench.jobs import ALIKE, WHOLE, Job, device_of, items_of
 from matlabel_bench.plan import Plan, make
-from matlabel_bench.spec import runs_on, together
+from matlabel_bench.spec import together
 from matlabel_bench.stages import Outcome, Task, run_chunk
 from matlabel_bench.store import Slot
 from matlabel_bench.trainings import Trainings
@@ -99,6 +99,7 @@ class Runner:
         return {
             "stage": job.stage,
             "part": job.name,
+            "device": device_of(job),
             "spec": dict(job.spec),
             "items": items_of(job),
             "split": {"dataset": job.split.dataset, "name": job.split.name, "images": len(job.split)},
@@ -149,7 +150,7 @@ class Runner:
         left = [s for s in job.split if s.id not in kept]
         left = timed(left) if job.stage == "speed" else left
         outcomes: dict[str, Outcome] = {}
-        gpu = runs_on(job.part) != "cpu"
+        gpu = device_of(job) != "cpu"
         share = self.plan.experiment.options.per_gpu
         work = partial(run_chunk, task := self._task(job, out))
         if left and not gpu and job.stage in ("alpha", "refine", "segment"):

@@ -118,21 +118,24 @@ class Store:
         for record in sorted(self.root.glob(f"*/*/{RECORD}")):
             yield Slot(record.parent.parent.name, record.parent.name, self.root)
 
-    def rates(self, hardware: Mapping[str, Any] | None = None) -> dict[tuple[str, str], float]:
-        """Seconds an item that finished keys of each (stage, part) took: what `bench plan` forecasts from.
+    def rates(self, hardware: Mapping[str, Any] | None = None) -> dict[tuple[str, str, str], float]:
+        """Seconds an item that finished keys of each (stage, part, device) took: what `bench plan` forecasts from.
 
         Args:
             hardware: as `record.hardware` has it; keys made on this processor and these cards count alone, where
                 there are any.
+
+        A device is "cpu", "cuda", or "" where the record does not tell.
         """
-        seen: dict[tuple[str, str], dict[bool, list[float]]] = {}
+        seen: dict[tuple[str, str, str], dict[bool, list[float]]] = {}
         for slot in self.slots():
             with suppress(DataError, KeyError, TypeError):
                 record, report = read_json(slot.folder / RECORD), slot.report()
                 rate = report["seconds"] / max(int(record["items"]), 1)
                 there = record.get("environment", {}).get("hardware", {})
                 alike = hardware is not None and all(there.get(n) == hardware.get(n) for n in KIND)
-                seen.setdefault((slot.stage, record["part"] or ""), {}).setdefault(alike, []).append(rate)
+                work = slot.stage, record["part"] or "", record.get("device", "")
+                seen.setdefault(work, {}).setdefault(alike, []).append(rate)
         best = {k: sorted(by.get(True) or by[False]) for k, by in seen.items()}
         return {k: v[len(v) // 2] for k, v in best.items()}
 

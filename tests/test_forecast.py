@@ -51,6 +51,15 @@ def test_what_was_seen_replaces_what_parts_say(planned: Plan) -> None:
     assert after == 5.0 * 3 * 20, "five seconds an image pass, three images, twenty epochs"
 
 
+def test_what_another_device_took_tells_nothing(planned: Plan) -> None:
+    before = row(planned, "fit")["seconds"]
+    for device, seconds, expected in (("cuda", 50.0, before), ("cpu", 70.0, 7.0 * 3 * 20)):
+        slot = planned.store.slot("fit", device)
+        with planned.store.claim(slot, {"part": "stub-trained", "items": 10, "device": device}, print):
+            planned.store.finish(slot, seconds, {})
+        assert row(planned, "fit")["seconds"] == expected
+
+
 def test_the_summary_counts_what_is_left_on_these_workers(planned: Plan) -> None:
     for stage, part in (("fit", "stub-trained"), ("maps", "stub-cam")):
         slot = planned.store.slot(stage, f"seen-{stage}")

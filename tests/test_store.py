@@ -191,7 +191,7 @@ def test_rates_are_medians_of_what_was_seen(store: Store) -> None:
     fill(store, "begun", done=False)
     odd = fill(store, "odd", seconds=9.0)
     (odd.folder / "record.json").write_text("{}")
-    assert store.rates() == {("maps", "p"): 2.0}
+    assert store.rates() == {("maps", "p", ""): 2.0}
 
 
 def test_rates_of_this_hardware_count_alone_where_there_are_any(store: Store) -> None:
@@ -201,11 +201,11 @@ def test_rates_of_this_hardware_count_alone_where_there_are_any(store: Store) ->
         slot = fill(store, f"k{number}", seconds=seconds)
         write_json(slot.folder / "record.json", RECORD | {"environment": {"hardware": hardware}})
     rates = {
-        name: store.rates(hardware)["maps", "p"]
+        name: store.rates(hardware)["maps", "p", ""]
         for name, hardware in (("here", here), ("there", there), ("older", older))
     }
     assert rates == {"here": 1.0, "there": 150.0, "older": 2.0}
-    assert store.rates({"cpu": "c", "gpus": []}) == store.rates() == {("maps", "p"): 100.0}
+    assert store.rates({"cpu": "c", "gpus": []}) == store.rates() == {("maps", "p", ""): 100.0}
 
 
 def test_a_store_that_cannot_be(tmp_path: Path) -> None:
@@ -213,3 +213,10 @@ def test_a_store_that_cannot_be(tmp_path: Path) -> None:
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(UsageError, match="a store folder that can be written"):
             Store(path)
+
+
+def test_rates_of_devices_stand_apart(store: Store) -> None:
+    for number, device in enumerate(("cpu", "cuda", "cuda")):
+        slot = fill(store, f"k{number}", seconds=4.0 + number)
+        write_json(slot.folder / "record.json", RECORD | {"device": device})
+    assert store.rates() == {("maps", "p", "cpu"): 1.0, ("maps", "p", "cuda"): 1.5}
