@@ -49,8 +49,8 @@ def forecast(plan: Plan) -> list[dict[str, Any]]:
             state, seconds, size = "done", 0.0, float(report["bytes"] + FILE * len(report["files"]))
         else:
             state = "begun" if slot.files.is_dir() and any(slot.files.iterdir()) else "to do"
-            known = (rates.get((job.stage, job.name, device)) for device in (device_of(job), ""))
-            rate = next(filter(None, known), None) or _guess(job, scale)
+            seen = rates.get((job.stage, job.name, device_of(job))) or rates.get((job.stage, job.name, ""))
+            rate = seen or _guess(job, scale)
             seconds = rate * items_of(job)
             if job.split.name not in tags:
                 tags[job.split.name] = sum(len(s.tags) for s in job.split)

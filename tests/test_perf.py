@@ -21,7 +21,7 @@ from calling import environment, hear_interrupts
 from matlabel_bench import spec
 from matlabel_bench.cli import parser
 from matlabel_bench.errors import BenchError
-from matlabel_bench.perf import SECTIONS
+from matlabel_bench.perf import SECTIONS, page
 from matlabel_bench.perf.book import Book, Place
 from matlabel_bench.perf.clock import alone, peak_mib
 from matlabel_bench.perf.run import CSV, MARKDOWN, RECORD, ROUNDS, STEPS
@@ -78,6 +78,14 @@ def test_what_is_written(bench: Bench, tmp_path: Path) -> None:
     assert record["environment"]["hardware"]["cores"] >= 1
     assert record["command"].startswith("bench perf --only mattings --part stub-measured --repeat 2")
     assert str(tmp_path) not in page + json.dumps(record)
+
+
+@pytest.mark.parametrize(("vectors", "text"), [(["avx2", "avx512f"], "X (avx2 avx512f), 2 of"), ([], "X, 2 of")])
+def test_the_page_names_the_vectors_it_knows(vectors: list[str], text: str) -> None:
+    hardware = {"cpu": "X", "vectors": vectors, "cores": 2, "cores_of_machine": 4, "memory_gib": 8.0, "gpus": []}
+    environment = {"hardware": hardware, "source": None, "versions": {}, "matlabel_bench": "0", "python": "3"}
+    about = {"options": {"device": "cpu"}, "threads": {}, "photographs": {"count": 1}}
+    assert page._machine({"environment": environment, "about": about}, [])[0] == f"- {text} 4 cores, 8.0 GiB"
 
 
 def test_the_piece_of_a_refiner_is_measured_and_its_labels_compared(bench: Bench, tmp_path: Path) -> None:

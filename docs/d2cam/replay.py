@@ -2,9 +2,9 @@
 
 Where the losses of the maps do not reach the features (`gradient = phi_only`, as in profile `light`), the classifier
 learns the same whatever the generator does. So one training is recorded (the features of every batch, the layers above
-them as they stood), and the generator alone is trained on that record, with the losses and rates of the part itself:
-in a third of the time. Maps are scored at half size on every image of train:1/2, from two scales without mirror
-images.
+them as they stood), and the generator alone is trained on that record, with the losses and rates of the part itself.
+Maps are scored at half size on every image of train:1/2, from two scales without mirror images. All is in bfloat16,
+which a processor that has none emulates, slowly.
 
     python docs/d2cam/replay.py record FIT RECORD --data-root DIR --weights FILE [--seed N]
         FIT is STORE/fit/KEY/files of the CAM that `bench plan` shows first for a D2CAM of that seed

@@ -122,9 +122,10 @@ def _machine(facts: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> lis
     hardware, source = environment["hardware"], environment["source"]
     loads = [r["load"] for r in rows if r["load"] is not None]
     versions = ", ".join(f"{name} {text}" for name, text in environment["versions"].items())
+    vectors = f" ({' '.join(hardware['vectors'])})" if hardware["vectors"] else ""
     cores = f"{hardware['cores']} of {hardware['cores_of_machine']} cores"
     lines = [
-        f"{hardware['cpu']} ({' '.join(hardware['vectors'])}), {cores}, {hardware['memory_gib']} GiB",
+        f"{hardware['cpu']}{vectors}, {cores}, {hardware['memory_gib']} GiB",
         f"graphics cards: {', '.join(hardware['gpus']) or 'none'}; device: {facts['about']['options']['device']}",
         f"threads: {', '.join(f'{n} {c}' for n, c in facts['about']['threads'].items())}",
         f"matlabel_bench {environment['matlabel_bench']}, Python {environment['python']}, {versions}",
