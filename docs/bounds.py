@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for bounds.json")
     given = parser.parse_args()
     bench = Bench(PerfOptions(images=given.images, repeat=5), given.out)
-    grid_native.warm()
+    grid_native.warm("closed_form")
     knn_native.warm()
     peak, book = rates(), Book()
     scenes = [bench.scene(turn, SIZE, 1) for turn in range(5)]

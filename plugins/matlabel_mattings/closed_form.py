@@ -59,7 +59,7 @@ class ClosedForm:
         return through_pymatting.live(through_pymatting.Method("closed_form", prepare, side=2 * self.radius + 1))
 
     def _native(self) -> Callable[[Colours], Solve]:
-        prepare: Callable[[Colours], Solve] = grid_matting.load().closed_form(self.epsilon, self.rtol, self.maxiter)
+        prepare: Callable[[Colours], Solve] = grid_matting.load("closed_form")(self.epsilon, self.rtol, self.maxiter)
         return prepare
 
     def _pymatting(self) -> Callable[[Colours], Solve]:

@@ -92,13 +92,15 @@ def _split(pixels: Any, spare: Any, reach: Any, shift: Any, line: Any) -> Any:
         at = (g >> shift) & COLUMN
         before += at < line
         after += at >= line + reach
-    fill = np.array([0, before, before + after])
+    fill = np.zeros(3, np.int64)
+    fill[1], fill[2] = before, before + after
     for g in pixels:
         at = (g >> shift) & COLUMN
         side = 0 if at < line else 1 if at >= line + reach else 2
         spare[fill[side]] = g
         fill[side] += 1
-    pixels[:] = spare[: len(pixels)]
+    for k in range(len(pixels)):
+        pixels[k] = spare[k]
     return before, after
 
 
@@ -150,7 +152,8 @@ def _rows(pixels: Any, places: Any, starts: Any, parents: Any, width: Any, reach
             child = following[child]
         if n + most > len(rows):
             more = np.empty(2 * len(rows) + most, np.int32)
-            more[:n] = rows[:n]
+            for e in range(n):
+                more[e] = rows[e]
             rows = more
         child = last[i]
         while child >= 0:

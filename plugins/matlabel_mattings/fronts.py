@@ -22,15 +22,16 @@ def eliminate(
     panel: Any, stride: Any, own: Any, rest: Any, rest_stride: Any, below: Any, lanes: Any
 ) -> Any:  # fmt: skip
     """Factorise a front's own columns and take their product off the rest; False where a pivot is not positive."""
+    top = np.int64(0)  # as a literal, 0 would be a type of its own, and `_update` compiled for it again
     for start in range(0, own, BLOCK):
         stop = min(start + BLOCK, own)
         for j in range(start, stop, 4):
             end = min(j + 4, stop)
-            _update(panel, j, end, stride, stride, panel, 0, stride, start, j, lanes)
+            _update(panel, j, end, stride, stride, panel, top, stride, start, j, lanes)
             if not _columns(panel, stride, j, end, own + below):
                 return False
         for j in range(stop, own, 4):
-            _update(panel, j, min(j + 4, own), stride, stride, panel, 0, stride, start, stop, lanes)
+            _update(panel, j, min(j + 4, own), stride, stride, panel, top, stride, start, stop, lanes)
         for j in range(0, below, 4):
             _update(rest, j, j + 4, rest_stride, rest_stride, panel, own, stride, start, stop, lanes)
     return True
@@ -93,7 +94,8 @@ def forward(starts: Any, ends: Any, rows: Any, panels: Any, at: Any, x: Any) -> 
         if not own:
             continue
         stride = (at[f + 1] - at[f]) // own
-        change[:below] = 0
+        for i in range(below):
+            change[i] = 0
         for j in range(own):
             column, later = panels[at[f] + j * stride + j : at[f] + j * stride + own], x[first + j : first + own]
             value = later[0] / column[0]

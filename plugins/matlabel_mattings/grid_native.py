@@ -81,14 +81,20 @@ def random_walk(regularization: float, constraint: float) -> Callable[[Colours],
     return of_image
 
 
-@lru_cache(maxsize=1)
-def warm() -> None:
-    """Solve a small image by each, so that everything is compiled, or loaded from where it was kept."""
+@lru_cache
+def warm(name: str) -> None:
+    """Solve a small image by one of these, so that all it may need is compiled, or loaded from where it was kept."""
     image = np.linspace(0, 1, 147).reshape(7, 7, 3)
     trimap = np.full((7, 7), 0.5)
     trimap[0], trimap[6] = 0, 1
-    for prepare in (closed_form(1e-7, 1e-7, 9), lbdm(1e-7, 100.0, 1e-7, 9), random_walk(1e-8, 100.0)):
-        prepare(image)(trimap)
+    if name == "random_walk":
+        random_walk(1e-8, 100.0)(image)(trimap)
+        return
+    unknown, f, held = _parts(trimap)
+    levin = (grid_stencils.closed_form(image, 1e-7, stable) for stable in (False, True))
+    for stencil in levin if name == "closed_form" else (grid_stencils.learned(image, 1e-7),):
+        for exact in (False, True):
+            _alpha(reduce(stencil, f, held, unknown), f, unknown, exact, 1e-7, 9)
 
 
 def _parts(trimap: Plane) -> tuple[np.ndarray, Plane, Plane]:

@@ -7,6 +7,7 @@ grid is the image with `reach` pixels more on every side, so that no step leaves
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numba import njit
 
-from matlabel_mattings.grid_windows import LEVIN, LEVIN_STABLE, ZHENG, sum_windows
+from matlabel_mattings import grid_windows
 
 FALLOFF = 900.0
 """PyMatting's random walk: a weight is exp(-FALLOFF * squared colour distance)."""
@@ -59,7 +60,7 @@ def closed_form(image: Any, epsilon: float, stable: bool = False) -> Stencil:
         stable: in an order that loses no digits. PyMatting's loses all of them in a window whose colours vary much, and
             on a line: its determinant is far smaller than the products it is the sum of.
     """
-    return _windows(image, epsilon, LEVIN_STABLE if stable else LEVIN)
+    return _windows(image, epsilon, grid_windows.levin_stable if stable else grid_windows.levin)
 
 
 def learned(image: Any, epsilon: float) -> Stencil:
@@ -68,14 +69,14 @@ def learned(image: Any, epsilon: float) -> Stencil:
     With X the window's colours and a column of ones, PyMatting sums B B, B = I - K (K + eps I)^-1 and K = X X^T, which
     is 9 x 9. With L L^T = X^T X + eps I, which is 4 x 4, and Y^T = L^-1 X^T: B B = I - Y (I + eps (L^T L)^-1) Y^T.
     """
-    return _windows(image, epsilon, ZHENG)
+    return _windows(image, epsilon, grid_windows.zheng)
 
 
-def _windows(image: Any, epsilon: float, method: int) -> Stencil:
+def _windows(image: Any, epsilon: float, add: Callable[[Any, float, Any], None]) -> Stencil:
     grid = around(image, 2)
     height, width = grid.shape[:2]
     planes = np.zeros((13, height, width))
-    sum_windows(np.ascontiguousarray(grid.transpose(2, 0, 1)), epsilon, method, planes)
+    add(np.ascontiguousarray(grid.transpose(2, 0, 1)), epsilon, planes)
     return Stencil(2, steps(2, width), planes)
 
 

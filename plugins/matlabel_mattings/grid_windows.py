@@ -1,6 +1,7 @@
 """Sums over 3 x 3 windows of an image: the kernels of closed-form and learning based matting.
 
-Windows beside each other are calculated together: each loop runs over them, so that it is compiled to vectors.
+Windows beside each other are calculated together: each loop runs over them, so that it is compiled to vectors. No loop
+is written as a slice that is assigned to: numba takes several times as long to compile one.
 """
 
 from __future__ import annotations
@@ -13,29 +14,42 @@ from numba import njit
 CHUNK = 256
 """Most windows that are calculated together."""
 
-LEVIN, LEVIN_STABLE, ZHENG = 0, 1, 2
-"""Closed-form matting, in the order of PyMatting's operations and in one without cancellation; learning based."""
-
 
 @njit(cache=True, nogil=True)
-def sum_windows(image: Any, epsilon: Any, method: Any, planes: Any) -> None:
-    """Add all windows to the planes of a `grid_stencils.Stencil`.
+def levin(image: Any, epsilon: Any, planes: Any) -> None:
+    """Add closed-form matting's windows, in the order of PyMatting's operations, to a `grid_stencils.Stencil`'s planes.
 
     Args:
-        image: channel h w, with two more pixels on every side.
-        method: one of LEVIN, LEVIN_STABLE and ZHENG.
+        image: channel h w, with two more pixels on every side; so for the other two.
     """
     left, right, work = np.zeros((36, CHUNK)), np.zeros((36, CHUNK)), np.zeros((10, CHUNK))
     for y in range(3, image.shape[1] - 3):
         for x in range(3, image.shape[2] - 3, CHUNK):
             count = min(CHUNK, image.shape[2] - 3 - x)
-            if method == LEVIN:
-                _levin(image, y, x, epsilon, left, right, work, count)
-            elif method == LEVIN_STABLE:
-                _levin_stable(image, y, x, epsilon, left, right, work, count)
-            else:
-                _zheng(image, y, x, epsilon, left, right, work, count)
-            _spread(left, right, y, x, count, method == LEVIN, planes)
+            _levin(image, y, x, epsilon, left, right, work, count)
+            _spread(left, right, y, x, count, True, planes)
+
+
+@njit(cache=True, nogil=True)
+def levin_stable(image: Any, epsilon: Any, planes: Any) -> None:
+    """The same in an order without cancellation."""
+    right, work = np.zeros((36, CHUNK)), np.zeros((10, CHUNK))
+    for y in range(3, image.shape[1] - 3):
+        for x in range(3, image.shape[2] - 3, CHUNK):
+            count = min(CHUNK, image.shape[2] - 3 - x)
+            _levin_stable(image, y, x, epsilon, right, work, count)
+            _spread(right, right, y, x, count, False, planes)
+
+
+@njit(cache=True, nogil=True)
+def zheng(image: Any, epsilon: Any, planes: Any) -> None:
+    """Learning based matting's windows."""
+    left, right, work = np.zeros((36, CHUNK)), np.zeros((36, CHUNK)), np.zeros((10, CHUNK))
+    for y in range(3, image.shape[1] - 3):
+        for x in range(3, image.shape[2] - 3, CHUNK):
+            count = min(CHUNK, image.shape[2] - 3 - x)
+            _zheng(image, y, x, epsilon, left, right, work, count)
+            _spread(left, right, y, x, count, False, planes)
 
 
 @njit(cache=True, nogil=True)
@@ -44,8 +58,9 @@ def _products(right: Any, channels: Any, epsilon: Any, work: Any, count: Any) ->
     n = 0
     for i in range(channels):
         for j in range(i + 1):
-            out = work[n]
-            out[:] = epsilon if i == j else 0.0
+            out, start = work[n], epsilon if i == j else 0.0
+            for t in range(count):
+                out[t] = start
             for k in range(0, 36, 4):
                 a, b = right[k + i], right[k + j]
                 for t in range(count):
@@ -57,7 +72,8 @@ def _products(right: Any, channels: Any, epsilon: Any, work: Any, count: Any) ->
 def _centre(image: Any, y: Any, x: Any, right: Any, mean: Any, count: Any) -> None:
     """The windows' colours less their mean, in right[4 * pixel + channel]."""
     for channel in range(3):
-        mean[:] = 0
+        for t in range(count):
+            mean[t] = 0.0
         for k in range(9):
             row = image[channel, y - 1 + k // 3, x - 1 + k % 3 :]
             for t in range(count):
@@ -74,7 +90,7 @@ def _centre(image: Any, y: Any, x: Any, right: Any, mean: Any, count: Any) -> No
 def _levin(image: Any, y: Any, x: Any, epsilon: Any, left: Any, right: Any, work: Any, count: Any) -> None:
     """The windows' centred colours c, in right[4 * pixel + channel], and c times their inverse covariance, in left."""
     _centre(image, y, x, right, work[0], count)
-    _products(right, 3, epsilon, work, count)
+    _products(right, np.int64(3), epsilon, work, count)
     for t in range(count):
         a00, a01, a11 = work[0, t] / 9, work[1, t] / 9, work[2, t] / 9
         a02, a12, a22 = work[3, t] / 9, work[4, t] / 9, work[5, t] / 9
@@ -107,8 +123,9 @@ def _zheng(image: Any, y: Any, x: Any, epsilon: Any, left: Any, right: Any, work
             row, out = image[c, y - 1 + k // 3, x - 1 + k % 3 :], right[4 * k + c]
             for t in range(count):
                 out[t] = row[t]
-        right[4 * k + 3] = 1.0
-    _products(right, 4, epsilon, work, count)
+        for t in range(count):
+            right[4 * k + 3, t] = 1.0
+    _products(right, np.int64(4), epsilon, work, count)
     _whiten(right, work, count)
     for t in range(count):
         _square(work, t, epsilon)
@@ -121,17 +138,15 @@ def _zheng(image: Any, y: Any, x: Any, epsilon: Any, left: Any, right: Any, work
 
 
 @njit(cache=True, nogil=True)
-def _levin_stable(
-    image: Any, y: Any, x: Any, epsilon: Any, left: Any, right: Any, work: Any, count: Any
-) -> None:  # fmt: skip
-    """Y in both, for which a window's matrix is I - Y Y^T: L^-1 c, L L^T = c^T c + eps I, and a column of 1/3."""
+def _levin_stable(image: Any, y: Any, x: Any, epsilon: Any, right: Any, work: Any, count: Any) -> None:
+    """Y, for which a window's matrix is I - Y Y^T: L^-1 c, L L^T = c^T c + eps I, and a column of 1/3."""
     _centre(image, y, x, right, work[0], count)
-    _products(right, 3, epsilon, work, count)
-    work[6:9] = 0.0
-    work[9] = 1.0
-    right[3::4] = 1 / 3
+    _products(right, np.int64(3), epsilon, work, count)
+    for t in range(count):
+        work[6, t], work[7, t], work[8, t], work[9, t] = 0.0, 0.0, 0.0, 1.0
+        for k in range(9):
+            right[4 * k + 3, t] = 1 / 3
     _whiten(right, work, count)
-    left[:] = right
 
 
 @njit(cache=True, nogil=True)

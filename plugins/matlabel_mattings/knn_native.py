@@ -66,7 +66,7 @@ def warm() -> None:
     image = np.linspace(0, 1, 48).reshape(4, 4, 3)
     trimap = np.full((4, 4), 0.5)
     trimap[0], trimap[3] = 0, 1
-    prepare((2,), (1.0,), 100.0, 1e-7, 100)(image)(trimap)
+    prepare((9,), (1.0,), 100.0, 1e-7, 100)(image)(trimap)  # fewer neighbours would link none to the foreground
 
 
 def conjugate_gradients(system: knn_graph.System, tolerance: float, maxiter: int) -> Any:
@@ -89,9 +89,8 @@ def solver(system: knn_graph.System, maxiter: int) -> Callable[[Any, float], Any
         x = np.zeros(len(target), np.float32)
         if not target.any():
             return x  # nothing draws any pixel away from 0, and a residual of 0 has no direction
-        steps = _iterate(
-            s.starts, s.links, s.weights, s.diagonal, target, s.degree, runs, free, coarse, tolerance, maxiter, x
-        )
+        r, limit = np.array(target), float(tolerance * tolerance)
+        steps = _iterate(s.starts, s.links, s.weights, s.diagonal, r, s.degree, runs, free, coarse, limit, maxiter, x)
         if steps > maxiter:
             raise ValueError(f"Conjugate gradient descent did not converge within {maxiter} iterations")
         if steps < 0:
@@ -208,11 +207,15 @@ def _turn(p: Any, r: Any, beta: Any, inverse: Any, runs: Any, free: Any, shift: 
 
 @njit(cache=True, nogil=True)
 def _iterate(
-    starts: Any, links: Any, weights: Any, diagonal: Any, target: Any, degree: Any, runs: Any, free: Any, coarse: Any,
-    tolerance: float, maxiter: int, x: Any
+    starts: Any, links: Any, weights: Any, diagonal: Any, r: Any, degree: Any, runs: Any, free: Any, coarse: Any,
+    limit: float, maxiter: int, x: Any
 ) -> Any:  # fmt: skip
-    """Solve for x from 0; steps taken, maxiter + 1 if they were not enough, -1 if the residual is no number."""
-    r, p, q = target.copy(), np.zeros_like(x), np.zeros_like(x)
+    """Solve for x from 0, where r is the target and becomes the residual, until the square of that is below the limit.
+
+    Returns:
+        Steps taken, maxiter + 1 if they were not enough, -1 if the residual is no number.
+    """
+    p, q = np.zeros_like(x), np.zeros_like(x)
     inverse, measure = np.float32(1) / diagonal, np.float32(1) / degree
     sums, shift = np.empty(len(coarse), np.float32), np.empty(len(coarse), np.float32)
     rz = 1.0
@@ -222,7 +225,7 @@ def _iterate(
         norm, rz = _advance(x, r, p, q, np.float32(step), measure, inverse, runs, free, sums)
         if not np.isfinite(norm):
             return -1
-        if norm < tolerance * tolerance:
+        if norm < limit:
             return count
         _correct(coarse, sums, shift)
         for c in range(len(sums)):

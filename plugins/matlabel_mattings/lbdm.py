@@ -52,7 +52,7 @@ class Lbdm:
         return through_pymatting.live(through_pymatting.Method("lbdm", prepare, side=2 * self.radius + 1))
 
     def _native(self) -> Callable[[through_pymatting.Colours], through_pymatting.Solve]:
-        prepare: Callable[[through_pymatting.Colours], through_pymatting.Solve] = grid_matting.load().lbdm(
+        prepare: Callable[[through_pymatting.Colours], through_pymatting.Solve] = grid_matting.load("lbdm")(
             self.epsilon, self.constraint, self.rtol, self.maxiter
         )
         return prepare

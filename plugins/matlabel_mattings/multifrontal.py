@@ -100,7 +100,8 @@ def _factorise(
         p = parities[i]
         rests, others = (odd, even) if p else (even, odd)
         panel, rest = panels[at[i] :], rests[top[p] :]
-        rest[: rest_stride * _up(below, 4)] = 0
+        for k in range(rest_stride * _up(below, 4)):
+            rest[k] = 0
         for k in range(below):
             local[rows[ends[i] + k]] = own + k
         _gather(pixels, places, starts[i], starts[i + 1], local, planes, steps, diagonal, panel, stride)

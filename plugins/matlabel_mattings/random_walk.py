@@ -54,7 +54,7 @@ class RandomWalk:
         return through_pymatting.live(through_pymatting.Method("random_walk", prepare))
 
     def _native(self) -> Callable[[through_pymatting.Colours], through_pymatting.Solve]:
-        prepare: Callable[[through_pymatting.Colours], through_pymatting.Solve] = grid_matting.load().random_walk(
+        prepare: Callable[[through_pymatting.Colours], through_pymatting.Solve] = grid_matting.load("random_walk")(
             self.regularization, self.constraint
         )
         return prepare

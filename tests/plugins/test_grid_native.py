@@ -279,7 +279,7 @@ def test_larger_windows_are_pymattings_alone(name: str) -> None:
 def test_a_long_first_compilation_says_why(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     Lbdm().open(None)
     capsys.readouterr()
-    monkeypatch.setattr(grid_native, "warm", lambda: time.sleep(0.2))
+    monkeypatch.setattr(grid_native, "warm", lambda name: time.sleep(0.2))
     monkeypatch.setattr(through_pymatting, "PATIENCE", 0.02)
     Lbdm().open(None)
-    assert capsys.readouterr() == ("", "compiling the grid mattings, once, up to a minute\n")
+    assert capsys.readouterr() == ("", "compiling lbdm matting, once, up to a minute\n")
