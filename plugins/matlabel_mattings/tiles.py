@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-BYTES = 64
-"""Rows of a tile are one or two times this, a register of the largest processors; columns are multiples of it long."""
+BYTES = 64 if binding.get_host_cpu_features().get("avx512f") else 32
+"""Rows of a tile are one or two times this, the size of a register; columns are multiples of it long.
+
+Twice as much as a register has leaves a tile more sums than there are registers. Sums do not depend on it.
+"""
 COLUMNS = 4
 """Columns of a tile: with two registers of rows eight sums, enough to keep a processor's two multipliers busy."""
 
@@ -22,7 +25,7 @@ I64 = ir.IntType(64)
 
 
 def _tile(vectors: int, columns: int) -> Any:
-    """Intrinsic for tiles of `vectors` * 64 bytes of rows and `columns` columns."""
+    """Intrinsic for tiles of `vectors` * BYTES of rows and `columns` columns."""
 
     def product(typing: Any, c: Any, at: Any, rows: Any, a: Any, left: Any, right: Any, stride: Any, depth: Any):  # type: ignore[no-untyped-def]
         """c[at + i + j * rows] -= sum over k < depth of a[left + i + k * stride] * a[right + j + k * stride]."""
