@@ -44,18 +44,19 @@ def median(call: Callable[[], object], repeat: int) -> float:
 
 def hand_over(scene: Scene, alpha: np.ndarray, folder: Path, repeat: int) -> dict[str, tuple[float, float, float]]:
     """By kind of file: milliseconds to write and to read, and KiB."""
+    planes, cams = scene.trimap, scene.maps  # made anew whenever they are asked for
     sample, inputs = Sample("image", folder / "image.jpg", scene.tags), Inputs(maps=folder)
-    label = make_label(make_scores(alpha, THRESHOLD, scene.maps), np.asarray(scene.tags))
+    label = make_label(make_scores(alpha, THRESHOLD, cams), np.asarray(scene.tags))
     eight = np.round(alpha * 255).astype(np.uint8)
     maps, trimap, soft, labels = (
         output(kind, folder, sample.id if kind == "maps" else kind) for kind in ("maps", "trimap", "alpha", "label")
     )
-    small = scene.maps[:, CELL // 2 :: CELL, CELL // 2 :: CELL]
+    small = cams[:, CELL // 2 :: CELL, CELL // 2 :: CELL]
     ways = {
         "maps, 8 pixels a cell": (
             maps, lambda: write_maps(maps, SIZE, cams=small), lambda: load_maps(inputs, sample)
         ),
-        "trimap": (trimap, lambda: write_planes(trimap, scene.trimap, SIZE, {}), lambda: read_planes(trimap)),
+        "trimap": (trimap, lambda: write_planes(trimap, planes, SIZE, {}), lambda: read_planes(trimap)),
         "alpha": (soft, lambda: write_planes(soft, eight, SIZE, {}), lambda: read_planes(soft)),
         "label": (labels, lambda: write_label(labels, label), lambda: read_label(labels, max(scene.tags))),
     }  # fmt: skip
