@@ -111,7 +111,7 @@ def save_png(path: Path, picture: PIL.Image.Image, notes: Mapping[str, str] | No
     """Write a picture under a temporary name and rename it. Raises DataError where that fails.
 
     Of grey and palette pictures, which hold labels, trimaps and alphas here, only runs of one value are compressed:
-    that takes half the time of zlib's default or less, and the files of photographs are smaller (docs/speed.md).
+    that takes about half the time of zlib's default, and the files of photographs are smaller (docs/speed.md).
     """
     strategy = zlib.Z_RLE if picture.mode in ("L", "P") else zlib.Z_DEFAULT_STRATEGY
     info = PngInfo()
