@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-BYTES = 64 if binding.get_host_cpu_features().get("avx512f") else 32
+BYTES = 64 if "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2] else 32
 """Rows of a tile are one or two times this, the size of a register; columns are multiples of it long.
 
-Twice as much as a register has leaves a tile more sums than there are registers. Sums do not depend on it.
+Twice as much as a register has leaves a tile more sums than there are registers. Sums do not depend on it. Asked of
+numba, under whose answer compiled code is kept: code kept for one size is not run with columns of the other.
 """
 COLUMNS = 4
 """Columns of a tile: with two registers of rows eight sums, enough to keep a processor's two multipliers busy."""
