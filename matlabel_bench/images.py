@@ -19,6 +19,8 @@ from PIL.PngImagePlugin import PngInfo
 from matlabel_bench.errors import ContractError, DataError
 from matlabel_bench.types import IGNORE, Image, Label
 
+RUNS = zlib.Z_RLE
+"""How grey and palette pictures are compressed."""
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error, PIL.Image.DecompressionBombError)
 """What Pillow raises for a file that is absent, truncated, of another format or broken inside."""
 
@@ -76,6 +78,7 @@ def read_label(path: Path, highest: int) -> Label:
             "turn its colours into class ids (0 background, 1..N classes, 255 ignored) and save it as a grey PNG",
         )
     values = np.asarray(picture)
+    # np.unique sorts, which takes longer
     seen = np.flatnonzero(np.bincount(values.ravel())) if values.dtype == np.uint8 else np.unique(values)
     odd = [int(v) for v in seen if not 0 <= v <= highest and v != IGNORE]
     if odd:
@@ -113,7 +116,7 @@ def save_png(path: Path, picture: PIL.Image.Image, notes: Mapping[str, str] | No
     Of grey and palette pictures, which hold labels, trimaps and alphas here, only runs of one value are compressed:
     that takes about half the time of zlib's default, and the files of photographs are smaller (docs/speed.md).
     """
-    strategy = zlib.Z_RLE if picture.mode in ("L", "P") else zlib.Z_DEFAULT_STRATEGY
+    strategy = RUNS if picture.mode in ("L", "P") else zlib.Z_DEFAULT_STRATEGY
     info = PngInfo()
     for name, text in (notes or {}).items():
         info.add_text(name, text)

@@ -1,7 +1,8 @@
 """Sums over 3 x 3 windows of an image: the kernels of closed-form and learning based matting.
 
 Windows beside each other are calculated together: each loop runs over them, so that it is compiled to vectors. No loop
-is written as a slice that is assigned to: numba takes several times as long to compile one.
+is written as a slice that is assigned to, which numba takes several times as long to compile. No number is given as a
+literal: it would be a type of its own. A function a method, so that none is compiled that nobody asks for.
 """
 
 from __future__ import annotations
